@@ -1,0 +1,135 @@
+"""The look of every figure, and how a figure is saved: PNG, PDF and a sidecar that says where it came from."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+COLUMN, PAGE = 3.5, 7.2  # inches: one column and the full width of a paper
+
+# Okabe and Ito's palette: told apart under every common colour blindness
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
+    "#000000", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7",
+)  # fmt: skip
+GREY, PALE, INK = "#8A8A8A", "#E4E6EA", "#333333"
+SERIES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, GREY)
+SPLITS = {"train": BLUE, "val": ORANGE, "test": GREEN}
+
+STYLE = {
+    "font.family": "DejaVu Sans",  # ships with matplotlib: the same glyphs on every machine
+    "font.size": 7.5, "axes.titlesize": 8.5, "axes.labelsize": 7.5, "xtick.labelsize": 7, "ytick.labelsize": 7,
+    "legend.fontsize": 7, "figure.titlesize": 9, "legend.frameon": False,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6, "axes.edgecolor": INK,
+    "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK, "ytick.color": INK, "axes.titlelocation": "left",
+    "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2.5, "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5, "ytick.minor.size": 1.5, "lines.linewidth": 1.2, "lines.markersize": 3.5,
+    "grid.linewidth": 0.4, "grid.color": "#D9D9D9", "axes.axisbelow": True, "figure.facecolor": "white",
+    "figure.dpi": 100, "savefig.dpi": 200, "pdf.fonttype": 42, "ps.fonttype": 42, "svg.fonttype": "none",
+    "axes.prop_cycle": mpl.cycler(color=SERIES), "image.interpolation": "nearest", "axes.unicode_minus": True,
+}  # fmt: skip
+
+SIDECAR_KEYS = ("title", "run_ids", "commit", "data_fingerprint", "data_source", "command")
+
+
+class StudyFigure(Figure):
+    """A Figure that shows itself in a notebook without pyplot, so nothing is left open behind it."""
+
+    def _repr_png_(self) -> bytes:
+        return _render(self, "png", dpi=130)
+
+
+def new_figure(width: float = PAGE, height: float = 3.0) -> StudyFigure:
+    """An empty figure of `width` x `height` inches with constrained layout."""
+    with mpl.rc_context(STYLE):
+        fig = StudyFigure(figsize=(width, height), layout="constrained")
+        fig.get_layout_engine().set(w_pad=0.03, h_pad=0.03)
+        return fig
+
+
+def styled(draw: Callable) -> Callable:
+    """Run a drawing function under the study's style and leave the caller's settings alone."""
+
+    @functools.wraps(draw)
+    def wrapper(*args, **kwargs):
+        with mpl.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def add_source(fig: Figure, source: str, what: str = "measured on") -> None:
+    """The small line under a figure that says what data it shows; empty text is refused with ValueError."""
+    if not source or not source.strip():
+        raise ValueError("a figure of results must name its data; pass source='simulated data, not iMiGUE: ...'")
+    fig.supxlabel(f"{what}: {source.strip()}", x=0.005, ha="left", fontsize=7, color=GREY, wrap=True)
+
+
+def save_figure(fig: Figure, name: str, folder: str | Path = "figures", sources: Mapping | None = None) -> list[Path]:
+    """Write `<name>.png` (200 dpi), `<name>.pdf` and the sidecar `<name>.json`; returns the three paths.
+
+    sources: `title` and `data_source` (both needed), and as known `run_ids` (list of str), `commit`, `data_fingerprint`,
+    `command`; commit and command default to the checkout's and this process's. Each file is written aside and then
+    renamed; the same figure gives the same bytes. Raises ValueError for a missing or unknown key or a name with a folder.
+    """
+    if Path(name).name != name or not name:
+        raise ValueError(f"figure name {name!r}: give a plain name without folder or ending")
+    sidecar = _sidecar(name, dict(sources or {}))
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    contents = {
+        "png": _render(fig, "png", dpi=200),
+        "pdf": _render(fig, "pdf"),
+        "json": (json.dumps(sidecar, indent=1, ensure_ascii=False) + "\n").encode(),
+    }
+    paths = []
+    for ending, content in contents.items():
+        path = folder / f"{name}.{ending}"
+        aside = path.with_name(f"{path.name}.partial{os.getpid()}")
+        aside.write_bytes(content)
+        os.replace(aside, path)
+        paths.append(path)
+    return paths
+
+
+def _sidecar(name: str, sources: dict) -> dict:
+    unknown = sorted(set(sources) - set(SIDECAR_KEYS))
+    if unknown:
+        raise ValueError(f"figure {name!r}: unknown sources {unknown}; the keys are {', '.join(SIDECAR_KEYS)}")
+    missing = [key for key in ("title", "data_source") if not str(sources.get(key) or "").strip()]
+    if missing:
+        raise ValueError(f"figure {name!r}: sources lack {' and '.join(missing)}")
+    defaults = {"run_ids": [], "commit": None, "data_fingerprint": None, "command": None} | sources
+    defaults["run_ids"] = sorted(map(str, defaults["run_ids"]))
+    defaults["commit"] = defaults["commit"] or _commit()
+    defaults["command"] = defaults["command"] or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return {key: defaults[key] for key in SIDECAR_KEYS}
+
+
+def _commit() -> str | None:
+    """The checkout's commit, or None outside git."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _render(fig: Figure, ending: str, **options) -> bytes:
+    """The figure as bytes, without dates or versions: equal figures give equal files."""
+    drop = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None, "Creator": None}}[ending]
+    buffer = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        fig.savefig(buffer, format=ending, metadata=drop, **options)
+    return buffer.getvalue()
