@@ -1,0 +1,9 @@
+"""A simulator of micro-gestures that writes skeletons in the layout of the iMiGUE release.
+
+Nothing here is iMiGUE: nobody was recorded. `simulate(out, profile=...)` writes a release; `SimulatorConfig` lists the knobs.
+"""
+
+from migstudy.simulate.config import PROFILES, SimulatorConfig
+from migstudy.simulate.release import simulate, simulate_video
+
+__all__ = ["PROFILES", "SimulatorConfig", "simulate", "simulate_video"]

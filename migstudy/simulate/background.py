@@ -1,0 +1,93 @@
+"""What a seated speaker does all the time: breathing, swaying, talking, nodding, blinking, resting and shifting hands."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from migstudy.simulate.body import LEFT, TRUNK, Hands
+from migstudy.simulate.config import SimulatorConfig
+from migstudy.simulate.face import ACTION_UNITS
+from migstudy.simulate.hand import shape_weights
+from migstudy.simulate.kinematics import ease
+from migstudy.simulate.places import PLACES, mirrored
+from migstudy.simulate.subject import Subject
+
+_REST = {"table": 0.42, "table_near": 0.26, "table_far": 0.12, "lap": 0.20}
+
+
+def drift(rng: np.random.Generator, frames: int, width: float, count: int = 1) -> np.ndarray:
+    """(T, count) smooth noise of unit variance; width: its memory in frames (Gaussian low-pass)."""
+    margin = int(4 * width) + 1
+    noise = gaussian_filter1d(rng.standard_normal((frames + 2 * margin, count)), width, axis=0)
+    return noise[margin:-margin] * np.sqrt(2 * np.sqrt(np.pi) * max(width, 0.3))
+
+
+def idle_trunk(
+    frames: int, talking: np.ndarray, subject: Subject, config: SimulatorConfig, rng: np.random.Generator
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Trunk channels (body.TRUNK) and action units (face.ACTION_UNITS), each (T,), of somebody who does nothing in particular.
+
+    talking: (T,) 0 listening to 1 talking.
+    """
+    fps, size = config.fps, config.background
+    trunk = {name: np.zeros(frames) for name in TRUNK}
+    units = {name: np.zeros(frames) for name in ACTION_UNITS}
+    slow, quick, lips = (drift(rng, frames, s * fps, n) for s, n in ((2.5, 8), (0.35, 4), (0.07, 3)))
+    breath = np.sin(2 * np.pi * (0.27 * subject.tempo * np.arange(frames) / fps + 0.1 * slow[:, 0] + rng.random()))
+    for name in ("raise_right", "raise_left"):
+        trunk[name] += size * 0.0025 * breath
+    trunk["stretch"] += size * 0.002 * breath
+    trunk["lean"] += subject.slump + size * (0.015 * slow[:, 1] + 0.004 * talking * quick[:, 0])
+    trunk["shift_x"] += size * 0.006 * slow[:, 2]
+    trunk["tilt"] += size * 0.010 * slow[:, 3]
+    trunk["turn"] += size * 0.025 * slow[:, 4]
+    energy = subject.talk * talking
+    trunk["nod"] += 0.02 + size * (0.030 * slow[:, 5] + 0.030 * energy * quick[:, 1])
+    trunk["look"] += size * (0.09 * slow[:, 6] + 0.030 * energy * quick[:, 2])
+    trunk["cock"] += size * (0.025 * slow[:, 7] + 0.015 * energy * quick[:, 3])
+    units["mouth_open"] += 0.32 * energy * np.clip(0.6 + 0.6 * lips[:, 0], 0, 2) + 0.02
+    units["mouth_wide"] += 0.25 * energy * lips[:, 1]
+    units["lip_press"] += 0.12 * (1 - talking) + 0.10 * energy * np.clip(lips[:, 2], 0, 2)
+    units["brow_up"] += 0.20 * energy * np.clip(quick[:, 0], 0, 2)
+    blinks = rng.random(frames) < 0.3 / fps
+    units["eye_close"] += np.clip(np.convolve(blinks, np.hanning(0.3 * fps), "same"), 0, 1)
+    return trunk, units
+
+
+def idle_hands(
+    frames: int, talking: np.ndarray, still: np.ndarray, subject: Subject, config: SimulatorConfig, rng: np.random.Generator
+) -> Hands:
+    """Hands that rest on the table or in the lap, change their place now and then, and beat along while talking.
+
+    still: (T,) 0 to 1, how far small motion is held back.
+    """
+    fps, hands = config.fps, Hands.empty(frames)
+    names, chances = list(_REST), np.array(list(_REST.values()))
+    weights = np.exp(0.8 * config.subject_style * rng.standard_normal(len(names))) * chances
+    home, time = names[rng.choice(len(names), p=weights / weights.sum())], np.arange(frames)
+    for side in (0, 1):
+        place = home if rng.random() < 0.75 else names[rng.choice(len(names), p=chances)]
+        _rest(hands, side, place, np.ones(frames), rng)
+        change = rng.exponential(14 * fps)
+        while change < frames:
+            place = names[rng.choice(len(names), p=weights / weights.sum())]
+            _rest(hands, side, place, ease((time - change) / (0.8 * fps / subject.tempo)), rng)
+            change += rng.exponential(14 * fps) + fps
+        beat, wander = drift(rng, frames, 0.16 * fps, 3), drift(rng, frames, 1.2 * fps, 3)
+        loose = (1 - still)[:, None] * config.background * subject.fidget
+        hands.at[:, side] += loose * (0.006 * talking[:, None] * np.array([1.0, 1.2, 1.0]) * beat + 0.003 * wander)
+        hands.flutter[:, side] += loose * 0.06 * drift(rng, frames, 0.25 * fps, 5)
+    return hands
+
+
+def _rest(hands: Hands, side: int, name: str, blend: np.ndarray, rng: np.random.Generator) -> None:
+    """Move one hand to a resting place, with weight `blend` (T,) against where it was."""
+    place, left, weight = PLACES[name], side == LEFT, blend[:, None]
+    at = mirrored(np.array(place.at) + np.array([0.015, 0.0, 0.015]) * rng.standard_normal(3), left)
+    for target, value in (
+        (hands.at, at), (hands.fingers, mirrored(place.fingers, left)), (hands.palm, mirrored(place.palm, left)),
+        (hands.elbow, mirrored(place.elbow, left)), (hands.shape, shape_weights("relaxed")),
+    ):  # fmt: skip
+        target[:, side] = (1 - weight) * target[:, side] + weight * value
+    hands.tip[:, side] *= 1 - blend

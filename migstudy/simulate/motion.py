@@ -1,0 +1,119 @@
+"""From a sequence of takes to 137 joints in 3D over time: background plus gestures, solved by inverse kinematics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from migstudy.simulate.background import idle_hands, idle_trunk
+from migstudy.simulate.body import LEFT, Hands, Trunk, pose_arms, pose_trunk, skeleton137
+from migstudy.simulate.config import SimulatorConfig
+from migstudy.simulate.kinematics import ease
+from migstudy.simulate.subject import Subject
+from migstudy.simulate.takes import HandTake, Take
+
+_PULSES = ("raise_right", "raise_left")  # strokes go up from rest and back, instead of to both sides
+
+
+@dataclass(frozen=True)
+class Motion:
+    """joints: (T, 137, 3) in the room, m. starts: first frame of every take's label. envelopes: per take, (frames,) share of
+    the gesture that is shown at each labelled frame, 0 to 1. channels: trunk channels and action units, each (T,)."""
+
+    joints: np.ndarray
+    starts: tuple[int, ...]
+    envelopes: tuple[np.ndarray, ...]
+    channels: dict[str, np.ndarray]
+
+
+def envelope(take: Take, config: SimulatorConfig, tempo: float) -> np.ndarray:
+    """(frames,) onset, apex, offset of a take: 0 rest, 1 fully shown; 0 in the annotator's slack."""
+    first, last = take.slack[0], take.frames - 1 - take.slack[1]
+    rise = min((0.50 if take.hands else 0.32) * config.fps / tempo, 0.42 * (last - first))
+    time = np.arange(take.frames)
+    return ease((time - first) / rise) * ease((last - time) / rise)
+
+
+def perform(
+    takes: list[Take], gaps: list[int], subject: Subject, config: SimulatorConfig, rng: np.random.Generator
+) -> Motion:
+    """One continuous sequence: gap, take, gap, take, ..., gap; `gaps` (frames) has one entry more than `takes`."""
+    starts = np.cumsum(gaps[:-1]) + np.cumsum([0, *(take.frames for take in takes[:-1])]) if takes else []
+    frames = int(sum(gaps) + sum(take.frames for take in takes))
+    talking, still = rng.random() * np.ones(frames).round(), np.zeros(frames)
+    talking[:] = rng.random() < 0.5
+    for start, take, gap in zip(starts, takes, gaps):
+        talking[start - gap // 2 : start + take.frames + gap] = take.talking
+        still[start : start + take.frames] = take.still
+    talking, still = (gaussian_filter1d(x, 0.12 * config.fps) for x in (talking, still))
+    trunk_channels, units = idle_trunk(frames, talking, subject, config, rng)
+    hands = idle_hands(frames, talking, still, subject, config, rng)
+    envelopes = tuple(envelope(take, config, subject.tempo) for take in takes)
+    channels = trunk_channels | units
+    for start, take, shown in zip(starts, takes, envelopes):
+        _add_moves(channels, slice(start, start + take.frames), take, shown, config)
+    for name in units:
+        np.clip(channels[name], -1.0, 1.3, out=channels[name])
+    trunk = pose_trunk(channels, subject.size)
+    elbows, wrists, _ = pose_arms(trunk, hands, subject.size)
+    for start, take, shown in zip(starts, takes, envelopes):
+        for side, part in take.hands.items():
+            _add_reach(hands, side, part, slice(start, start + take.frames), shown, trunk, elbows, wrists, config)
+    arms = pose_arms(trunk, hands, subject.size)
+    joints = skeleton137(trunk, arms, {name: channels[name] for name in units}, subject.size)
+    return Motion(joints, tuple(int(s) for s in starts), envelopes, channels)
+
+
+def _add_moves(channels: dict, span: slice, take: Take, shown: np.ndarray, config: SimulatorConfig) -> None:
+    seconds = np.arange(take.frames) / config.fps
+    for channel, (size, hertz, phase) in take.moves.items():
+        stroke = 1.0
+        if hertz:
+            # at least one whole stroke, however short the clip
+            hertz = max(hertz, config.fps / take.frames)
+            pulse = channel in _PULSES
+            stroke = 0.5 - 0.5 * np.cos(2 * np.pi * hertz * seconds) if pulse else np.sin(2 * np.pi * (hertz * seconds + phase))
+        value = size * shown * stroke
+        if channel == "lip_press" or channel == "lip_bite":
+            # pressed lips do not talk
+            channels["mouth_open"][span] *= 1 - np.clip(np.abs(value), 0, 1)
+        channels[channel][span] += value
+
+
+def _add_reach(
+    hands: Hands, side: int, part: HandTake, span: slice, shown: np.ndarray, trunk: Trunk, elbows: np.ndarray,
+    wrists: np.ndarray, config: SimulatorConfig,
+) -> None:  # fmt: skip
+    seconds = np.arange(len(shown)) / config.fps
+    target = _contact(part, side, span, trunk, elbows, wrists)
+    swing = np.sin(2 * np.pi * (part.hertz * seconds + part.phase))
+    second = np.sin(2 * np.pi * (0.5 * part.hertz * seconds + 1.7 * part.phase))
+    wave = np.stack([0.7 * swing + 0.3 * second, swing, second], -1)
+    target = target + part.stroke * wave * shown[:, None] ** 2
+    weight = shown[:, None]
+    # the way there bows out to the front, so that a hand does not pass through the body
+    travel = np.linalg.norm(target - hands.at[span, side], axis=-1, keepdims=True)
+    bow = 4 * weight * (1 - weight) * np.minimum(0.18 * travel, 0.08) * np.array([0.0, 0.0, 1.0])
+    hands.at[span, side] = (1 - weight) * hands.at[span, side] + weight * target + bow
+    for held, value in ((hands.fingers, part.fingers), (hands.palm, part.palm), (hands.elbow, part.elbow), (hands.shape, part.shape)):
+        held[span, side] = (1 - weight) * held[span, side] + weight * value
+    hands.tip[span, side] = (1 - shown) * hands.tip[span, side] + shown * part.tip
+    fingers = np.sin(2 * np.pi * (1.3 * part.hertz * seconds[:, None] + part.phase + 0.13 * np.arange(5)))
+    hands.flutter[span, side] += part.flutter * weight * fingers
+
+
+def _contact(part: HandTake, side: int, span: slice, trunk: Trunk, elbows: np.ndarray, wrists: np.ndarray) -> np.ndarray:
+    """(frames, 3) where the hand should be, in the room."""
+    if part.frame == "head":
+        return trunk.head[span] + trunk.head_axes[span] @ part.at
+    if part.frame == "torso":
+        return trunk.neck[span] + trunk.torso_axes[span] @ part.at
+    if part.frame == "room":
+        return np.broadcast_to(part.at, (len(trunk.neck[span]), 3))
+    other = 1 - side
+    top, end = (elbows, wrists) if part.frame == "forearm" else (trunk.shoulders, elbows)
+    share, above = np.clip(part.at[0], 0.05, 1.0), part.at[1]
+    outside = np.array([0.4 if other == LEFT else -0.4, 0.5, 0.75])
+    return top[span, other] + share * (end - top)[span, other] + above * outside

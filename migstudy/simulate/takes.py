@@ -1,0 +1,143 @@
+"""A take: one execution of a gesture, drawn from its programme for a subject."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from migstudy.classes import IMIGUE_CLASSES
+from migstudy.simulate.body import LEFT, RIGHT
+from migstudy.simulate.config import SimulatorConfig
+from migstudy.simulate.hand import shape_weights
+from migstudy.simulate.places import PLACES, Place, mirrored
+from migstudy.simulate.programmes import MIRROR_SIDES, PROGRAMMES, Move, Programme, Reach
+from migstudy.simulate.subject import Subject
+
+_ROW = {gesture.csv_class: gesture.index for gesture in IMIGUE_CLASSES}
+_WITHOUT_SIDE = ("raise", "forward")
+
+
+@dataclass(frozen=True)
+class HandTake:
+    """One hand's part of a take: `Place` and `Reach` made concrete. stroke: (3,) m, in the room; phase in turns."""
+
+    frame: str
+    at: np.ndarray
+    fingers: np.ndarray
+    palm: np.ndarray
+    elbow: np.ndarray
+    tip: float
+    shape: np.ndarray
+    stroke: np.ndarray
+    hertz: float
+    phase: float
+    flutter: float
+
+
+@dataclass(frozen=True)
+class Take:
+    """csv_class: its label. frames: length of the label, both ends included. slack: frames of the label before and after
+    the motion, which an annotator adds. moves: channel -> (size, hertz, phase). hands: side -> HandTake. talking: whether the
+    person talks meanwhile. still: damping of unlabelled hand motion. overlap: share borrowed from the confusable partner."""
+
+    csv_class: int
+    frames: int
+    slack: tuple[int, int]
+    moves: dict[str, tuple[float, float, float]]
+    hands: dict[int, HandTake] = field(repr=False)
+    talking: bool = False
+    still: float = 0.0
+    overlap: float = 0.0
+
+
+def draw_take(csv_class: int, subject: Subject, config: SimulatorConfig, rng: np.random.Generator) -> Take:
+    """One execution of class `csv_class` by `subject`; sizes in the units of `Take`."""
+    programme = PROGRAMMES[csv_class]
+    partner = PROGRAMMES[programme.partner] if programme.partner else programme
+    median, spread = programme.seconds
+    seconds = median * np.exp(spread * config.take_variation * rng.standard_normal())
+    frames = int(np.clip(round(seconds * config.clip_seconds / subject.tempo * config.fps), 8, 8 * config.fps))
+    slack = tuple(int(s) for s in rng.integers(0, 1 + min(3, frames // 8), 2))
+    overlap = config.class_overlap * rng.random()
+    strength = subject.amplitude * np.exp(0.25 * config.take_variation * rng.standard_normal())
+    moves: dict[str, list] = defaultdict(list)
+    for source, share in ((programme, 1 - overlap), (partner, overlap)):
+        for channel, size, hertz in _draw_moves(source.moves, subject.tempo, rng):
+            moves[channel].append((size * share * strength, hertz, rng.random()))
+    return Take(
+        csv_class, frames, slack, {c: max(parts, key=lambda part: abs(part[0])) for c, parts in moves.items()},
+        _draw_hands(programme, partner, overlap, strength, subject, config, rng),
+        bool(rng.random() < programme.talking), programme.still, overlap,
+    )  # fmt: skip
+
+
+def _draw_moves(moves: tuple[Move, ...], tempo: float, rng: np.random.Generator) -> list[tuple[str, float, float]]:
+    drawn = []
+    for move in moves:
+        present, sign, one, which = rng.random(4)
+        if present > move.chance:
+            continue
+        size = -move.size if move.sign == "either" and sign < 0.5 else move.size
+        hertz = move.hertz * tempo * np.exp(0.15 * rng.standard_normal())
+        channels = (move.channel,)
+        if move.channel in _WITHOUT_SIDE:
+            both = move.sides == "both" or (move.sides == "either" and one < 0.5)
+            channels = MIRROR_SIDES[move.channel]
+            channels = channels if both else (channels[int(which < 0.5)],)
+        drawn += [(channel, size, hertz) for channel in channels]
+    return drawn
+
+
+def _draw_hands(
+    programme: Programme, partner: Programme, overlap: float, strength: float, subject: Subject, config: SimulatorConfig,
+    rng: np.random.Generator,
+) -> dict[int, HandTake]:  # fmt: skip
+    reach = programme.reach
+    if reach is None:
+        return {}
+    both = {"one": 0.0, "mostly_one": 0.2, "either": 0.45, "both": 1.0}[reach.hands]
+    main = RIGHT if rng.random() < subject.right_handed else LEFT
+    sides = (main, 1 - main) if rng.random() < both else (main,)
+    place = PLACES[reach.places[rng.integers(len(reach.places))]]
+    shape = shape_weights(reach.shape)
+    if partner.reach is not None:
+        other = PLACES[partner.reach.places[rng.integers(len(partner.reach.places))]]
+        place = _blend_places(place, other, overlap)
+        shape = (1 - overlap) * shape + overlap * shape_weights(partner.reach.shape)
+        reach = _blend_reaches(reach, partner.reach, overlap)
+    shape = 0.85 * shape + 0.15 * rng.dirichlet(np.ones(len(shape)))
+    # the person's own way, kept over takes, and this take's whim
+    offset = np.zeros(3)
+    offset[:2] = subject.manner[_ROW[programme.csv_class]]
+    offset += 0.006 * config.take_variation * rng.standard_normal(3)
+    hertz = reach.hertz * subject.tempo * np.exp(0.2 * config.take_variation * rng.standard_normal())
+    tilt = 0.15 * config.take_variation * rng.standard_normal((3, 3))
+    phase, twist = rng.random(), rng.standard_normal(3)
+    stroke = strength * np.array(reach.stroke) * (1 + 0.25 * config.take_variation * twist)
+    on_arm = place.frame in ("forearm", "upper_arm")
+    hands = {}
+    for order, side in enumerate(sides):
+        left = side == LEFT
+        at = np.array(place.at) + (offset * [6.0, 1.0, 0.0] if on_arm else offset)
+        hands[side] = HandTake(
+            place.frame, at if on_arm else mirrored(at, left), mirrored(np.array(place.fingers) + tilt[0], left),
+            mirrored(np.array(place.palm) + tilt[1], left), mirrored(np.array(place.elbow) + tilt[2], left), place.tip,
+            shape, mirrored(stroke, left), hertz, phase + order * reach.phase, reach.flutter,
+        )  # fmt: skip
+    return hands
+
+
+def _blend_places(own: Place, other: Place, share: float) -> Place:
+    if own.frame != other.frame:
+        return own
+    names = ("at", "fingers", "palm", "elbow")
+    mixed = {n: tuple((1 - share) * np.array(getattr(own, n)) + share * np.array(getattr(other, n))) for n in names}
+    return replace(own, tip=(1 - share) * own.tip + share * other.tip, **mixed)
+
+
+def _blend_reaches(own: Reach, other: Reach, share: float) -> Reach:
+    stroke = tuple((1 - share) * np.array(own.stroke) + share * np.array(other.stroke))
+    hertz, flutter = ((1 - share) * getattr(own, n) + share * getattr(other, n) for n in ("hertz", "flutter"))
+    return replace(own, stroke=stroke, hertz=hertz, flutter=flutter)
