@@ -110,10 +110,12 @@ def _title(topology: Topology) -> str:
 
 
 @style.styled
-def draw_clip(clip, topology: Topology | str, frames: int = 8, names: Sequence[str] | None = None) -> Figure:
+def draw_clip(
+    clip, topology: Topology | str, frames: int = 8, names: Sequence[str] | None = None, source: str | None = None
+) -> Figure:
     """A film strip: `frames` skeletons evenly spaced over a Clip, all in one window; unseen joints are left out.
 
-    names: class names, to title the strip. Time runs left to right, frame numbers are the video's own.
+    names: class names, to title the strip. source: one line on the data, written below. Time runs left to right, frame numbers are the video's own.
     """
     topology = get_topology(topology)
     keypoints, seen = np.asarray(clip.keypoints)[..., :2], np.asarray(clip.scores) > 0
@@ -125,13 +127,16 @@ def draw_clip(clip, topology: Topology | str, frames: int = 8, names: Sequence[s
     chosen = np.unique(np.linspace(0, len(keypoints) - 1, frames).round().astype(int))
     upper = seen & ~np.isin(np.arange(topology.num_joints), topology.parts.get("legs", ()))
     window = _around(keypoints[upper if upper.any() else seen])
-    fig = style.new_figure(style.PAGE, 0.45 + style.PAGE / len(chosen) * (window[3] - window[2]) / (window[1] - window[0]))
+    shape = (window[3] - window[2]) / (window[1] - window[0])
+    fig = style.new_figure(style.PAGE, 0.45 + style.PAGE / len(chosen) * shape + 0.2 * bool(source))
     for ax, t in zip(fig.subplots(1, len(chosen), squeeze=False)[0], chosen, strict=True):
-        _skeleton(ax, topology, keypoints[t], seen[t], size=5, width=1.0)
+        _skeleton(ax, topology, keypoints[t], seen[t], size=2.5, width=0.8)
         _frame(ax, window)
         ax.set_title(f"frame {clip.start + t}", fontsize=7)
     named = names is not None and clip.label >= 0
     fig.suptitle(f"clip {clip.clip_id}" + (f": {names[clip.label]}" if named else ""), x=0.01, ha="left", fontsize=8.5)
+    if source:
+        style.add_source(fig, source, "drawn from")
     return fig
 
 
@@ -222,7 +227,8 @@ def _skeleton(ax: Axes, topology: Topology, points, seen=None, size=7.0, width=1
     ax.add_collection(LineCollection(points[np.array(wrong, int).reshape(-1, 2)], colors=_WRONG, linewidths=width * 0.8,
                                      linestyles=(0, (3, 1.5)), zorder=3))  # fmt: skip
     lone = seen & ~np.isin(np.arange(topology.num_joints), np.array(topology.edges, int).ravel())
-    ax.scatter(*points[seen].T, s=size, c=np.array(colours)[seen], edgecolors="white", linewidths=0.4, zorder=4)
+    ax.scatter(*points[seen].T, s=size, c=np.array(colours)[seen], edgecolors="white",
+               linewidths=0.4 if size > 4 else 0.15, zorder=4)  # fmt: skip
     ax.scatter(*points[lone].T, s=size * 3, facecolors="none", edgecolors=_WRONG, linewidths=0.9, zorder=5)
     if seen[topology.center]:
         ax.scatter(*points[topology.center], s=size * 3, facecolors="none", edgecolors=style.INK, linewidths=0.9, zorder=5)

@@ -6,14 +6,14 @@ import functools
 import io
 import json
 import os
-import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+
+from migstudy import paths
+from migstudy.runs import git_commit
 
 COLUMN, PAGE = 3.5, 7.2  # inches: one column and the full width of a paper
 
@@ -78,27 +78,22 @@ def save_figure(fig: Figure, name: str, folder: str | Path = "figures", sources:
     """Write `<name>.png` (200 dpi), `<name>.pdf` and the sidecar `<name>.json`; returns the three paths.
 
     sources: `title` and `data_source` (both needed), and as known `run_ids` (list of str), `commit`, `data_fingerprint`,
-    `command`; commit and command default to the checkout's and this process's. Each file is written aside and then
-    renamed; the same figure gives the same bytes. Raises ValueError for a missing or unknown key or a name with a folder.
+    `command`; the commit defaults to the checkout's, the command to the one that started the study. A relative folder
+    lies in the project. Each file is written aside and then renamed; the same figure gives the same bytes. Raises ValueError for a missing or unknown key or a name with a folder.
     """
     if Path(name).name != name or not name:
         raise ValueError(f"figure name {name!r}: give a plain name without folder or ending")
     sidecar = _sidecar(name, dict(sources or {}))
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = paths.resolve(folder)
     contents = {
         "png": _render(fig, "png", dpi=200),
         "pdf": _render(fig, "pdf"),
         "json": (json.dumps(sidecar, indent=1, ensure_ascii=False) + "\n").encode(),
     }
-    paths = []
     for ending, content in contents.items():
-        path = folder / f"{name}.{ending}"
-        aside = path.with_name(f"{path.name}.partial{os.getpid()}")
-        aside.write_bytes(content)
-        os.replace(aside, path)
-        paths.append(path)
-    return paths
+        with paths.written_aside(folder / f"{name}.{ending}") as aside:
+            aside.write_bytes(content)
+    return [folder / f"{name}.{ending}" for ending in contents]
 
 
 def _sidecar(name: str, sources: dict) -> dict:
@@ -108,22 +103,11 @@ def _sidecar(name: str, sources: dict) -> dict:
     missing = [key for key in ("title", "data_source") if not str(sources.get(key) or "").strip()]
     if missing:
         raise ValueError(f"figure {name!r}: sources lack {' and '.join(missing)}")
-    defaults = {"run_ids": [], "commit": None, "data_fingerprint": None, "command": None} | sources
-    defaults["run_ids"] = sorted(map(str, defaults["run_ids"]))
-    defaults["commit"] = defaults["commit"] or _commit()
-    defaults["command"] = defaults["command"] or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-    return {key: defaults[key] for key in SIDECAR_KEYS}
-
-
-def _commit() -> str | None:
-    """The checkout's commit, or None outside git."""
-    try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return answer.stdout.strip()
+    command = os.environ.get("MIGSTUDY_COMMAND")
+    known = {"run_ids": [], "commit": None, "data_fingerprint": None, "command": command} | sources
+    known["run_ids"] = sorted(map(str, known["run_ids"]))
+    known["commit"] = known["commit"] or git_commit() or None
+    return {key: known[key] for key in SIDECAR_KEYS}
 
 
 def _render(fig: Figure, ending: str, **options) -> bytes:

@@ -1,0 +1,151 @@
+"""The representation of paper A: which frames are taken, how gaps are bridged, what the heatmaps look like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from migstudy import temporal
+from migstudy.figures import style
+
+SAMPLER_NAMES = {
+    "uniform_interval": "uniform intervals,\ninterpolated\n(paper A, ours)",
+    "uniform_segments": "uniform segments,\nwrapped (PYSKL)",
+    "zero_pad": "padded to 90 with\nempty frames (2023)",
+}
+_SAMPLER_COLOURS = {"uniform_interval": style.BLUE, "uniform_segments": style.GREEN, "zero_pad": style.VERMILION}
+
+
+@style.styled
+def draw_sampling(lengths: Sequence[int] = (20, 60, 150), clip_len: int = 48, pad_to: int = 90) -> Figure:
+    """Which frames the three samplers take in test mode, for clips of each length.
+
+    One panel a length, one band a sampler; inside a band the sampled frames climb in the order in which the model sees
+    them, so wrapping shows as a saw, skipping as gaps, and empty frames as open circles beyond the clip's end.
+    """
+    fig = style.new_figure(style.PAGE, 2.7)
+    axes = fig.subplots(1, len(lengths), sharey=True, squeeze=False)[0]
+    names = list(SAMPLER_NAMES)
+    for ax, length in zip(axes, lengths, strict=True):
+        for band, name in enumerate(reversed(names)):
+            positions, empty = _taken(name, length, clip_len, pad_to)
+            height = band + 0.12 + 0.76 * np.linspace(0, 1, len(positions))
+            ax.axhspan(band + 0.04, band + 0.96, color="#F6F7F9", lw=0, zorder=0)
+            ax.fill_betweenx([band + 0.04, band + 0.96], -0.5, length - 0.5, color="#DDE3EC", lw=0, zorder=1)
+            colour = _SAMPLER_COLOURS[name]
+            ax.scatter(positions[~empty], height[~empty], s=5, color=colour, lw=0, zorder=3)
+            ax.scatter(positions[empty], height[empty], s=6, facecolors="white", edgecolors=colour, lw=0.6, zorder=3)
+            if empty.any():
+                ax.text(pad_to, band + 0.1, f"{empty.mean():.0%} empty", ha="right", va="bottom", fontsize=7, color=colour)
+        ax.set_title(f"clip of {length} frames")
+        ax.set(xlim=(-3, max(pad_to, length) + 2), ylim=(0, len(names)), xlabel="frame of the clip")
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+    axes[0].set_yticks(np.arange(len(names)) + 0.5, [SAMPLER_NAMES[n] for n in reversed(names)])
+    return fig
+
+
+def _taken(name: str, length: int, clip_len: int, pad_to: int) -> tuple[np.ndarray, np.ndarray]:
+    """Positions on the clip's own frames and which of them are padding, from the sampler that training uses."""
+    if name == "zero_pad":
+        offset = max(length - pad_to, 0)  # longer clips keep their end
+        positions = temporal.segment_positions(pad_to, clip_len) + offset
+        return positions, positions >= length
+    positions = temporal.interval_positions if name == "uniform_interval" else temporal.segment_positions
+    taken = positions(length, clip_len)
+    return taken, np.zeros(len(taken), bool)
+
+
+@style.styled
+def draw_interpolation(
+    values: np.ndarray, scores: np.ndarray, clip_len: int = 48, name: str = "coordinate", units: str = "px"
+) -> Figure:
+    """One coordinate of one joint, as recorded and as sampled at uniform intervals; missing frames are never bridged.
+
+    values, scores: (T,) of a clip; score 0 marks a missing frame. The sampled points come from `temporal.take_frames`.
+    """
+    values, scores = np.asarray(values, float), np.asarray(scores, float)
+    if values.shape != scores.shape or values.ndim != 1:
+        raise ValueError(f"values {values.shape} and scores {scores.shape} must both be one number a frame, (T,)")
+    frames = np.arange(len(values))
+    positions = temporal.interval_positions(len(values), clip_len)
+    sampled, blended = temporal.take_frames(values[:, None, None], scores[:, None], positions)
+    sampled, blended = sampled[:, 0, 0].astype(float), blended[:, 0]
+    seen, kept = scores > 0, blended > 0
+    fig = style.new_figure(style.COLUMN, 2.7)
+    top, bottom = fig.subplots(2, 1, sharex=True, height_ratios=(2.4, 1))
+    for ax in (top, bottom):
+        for start, stop in _spans(~seen):
+            ax.axvspan(start - 0.5, stop + 0.5, color="#F3E3D8", lw=0, label="missing" if ax is top else None, zorder=0)
+    gaps = np.searchsorted(positions, frames[~seen])  # the line stops at a missing frame
+    top.plot(np.insert(positions, gaps, np.nan), np.insert(np.where(kept, sampled, np.nan), gaps, np.nan),
+             color=style.BLUE, lw=0.7, zorder=2)  # fmt: skip
+    top.scatter(positions[kept], sampled[kept], s=11, color=style.BLUE, lw=0, label=f"sampled, {clip_len}", zorder=3)
+    top.scatter(frames[seen], values[seen], s=22, facecolors="none", edgecolors=style.VERMILION, lw=0.9,
+                label=f"recorded, {len(values)}", zorder=4)  # fmt: skip
+    top.set_ylabel(f"{name} ({units})")
+    bottom.plot(positions, blended, color=style.BLUE, lw=0.7)
+    bottom.scatter(positions, blended, s=6, color=style.BLUE, lw=0)
+    bottom.scatter(frames, scores, s=22, facecolors="none", edgecolors=style.VERMILION, lw=0.9)
+    bottom.set(xlabel="frame of the clip", ylabel="confidence", ylim=(-0.08, 1.08), yticks=(0, 0.5, 1))
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True))
+    handles, labels = top.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    fig.legend(unique.values(), unique.keys(), loc="outside upper center", ncols=3, handletextpad=0.3, columnspacing=1.0)
+    return fig
+
+
+def _spans(mask: np.ndarray) -> list[tuple[int, int]]:
+    """First and last index of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(int), [0]])))
+    return [(int(a), int(b) - 1) for a, b in edges.reshape(-1, 2)]
+
+
+@style.styled
+def draw_heatmaps(
+    joint_volume: np.ndarray,
+    limb_volume: np.ndarray | None = None,
+    frames: int | Sequence[int] = 6,
+    mirrored: np.ndarray | None = None,
+    source: str | None = None,
+) -> Figure:
+    """Heatmap volumes summed over their channels, at several frames, one colour scale a row.
+
+    joint_volume (V, T, H, W), limb_volume (E, T, H, W), mirrored (V, T, H, W): one clip's volume as the model sees it;
+    tensors on the CPU are taken too. frames: how many, evenly spread, or which.
+    """
+    rows = {"joints": joint_volume, "limbs": limb_volume, "joints,\nmirrored view": mirrored}
+    rows = {name: np.asarray(volume) for name, volume in rows.items() if volume is not None}
+    shape = rows["joints"].shape
+    for name, volume in rows.items():
+        if volume.ndim != 4 or volume.shape[1:] != shape[1:]:
+            raise ValueError(f"{name.split(',')[0]} volume is {volume.shape}; give one clip as (channels, T, H, W), "
+                             f"all with the T, H, W of the joints {shape[1:]}")  # fmt: skip
+    chosen = np.linspace(0, shape[1] - 1, frames).round().astype(int) if isinstance(frames, int) else np.asarray(frames)
+    side = (style.PAGE - 1.35) / len(chosen)
+    fig = style.new_figure(style.PAGE, 0.42 + len(rows) * (side * shape[2] / shape[3] + 0.05) + 0.2 * bool(source))
+    axes = fig.subplots(len(rows), len(chosen), squeeze=False)
+    for row, (name, volume) in enumerate(rows.items()):
+        images = volume[:, chosen].sum(0)
+        top = max(float(images.max()), 1e-6)
+        for ax, image, frame in zip(axes[row], images, chosen, strict=True):
+            shown = ax.imshow(image, cmap="magma", vmin=0, vmax=top)
+            _bare(ax)
+            if row == 0:
+                ax.set_title(f"frame {frame}", fontsize=7, loc="center")
+        axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=4)
+        bar = fig.colorbar(shown, ax=list(axes[row]), aspect=14, pad=0.01, fraction=0.03)
+        bar.outline.set_visible(False)
+        bar.ax.set_title("sum", fontsize=7, loc="center", pad=3)
+    if source:
+        style.add_source(fig, source, "drawn from")
+    return fig
+
+
+def _bare(ax: Axes) -> None:
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
