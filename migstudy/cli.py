@@ -1,0 +1,135 @@
+"""Commands: thin wrappers over the package."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="Micro-gesture recognition on iMiGUE: a reproducible study.")  # fmt: skip
+data_app = typer.Typer(no_args_is_help=True, help="Read, check and export datasets.")
+app.add_typer(data_app, name="data")
+
+Parameters = Annotated[Optional[list[str]], typer.Option("-p", metavar="NAME=VALUE", help="A parameter; may be repeated.")]
+Profile = Annotated[str, typer.Option(help="smoke (seconds), quick (minutes, two cores) or paper (published sizes).")]
+
+
+@app.command()
+def run(
+    notebook: Annotated[str, typer.Argument(help="A notebook's path, its name, or the start of it: 03.")],
+    p: Parameters = None,
+    profile: Annotated[Optional[str], typer.Option(help="The same as -p profile=...")] = None,
+    list_parameters: Annotated[bool, typer.Option("--parameters", help="List the parameters and stop.")] = False,
+    quiet: bool = False,
+) -> None:
+    """Run a notebook with checked parameters; leaves runs/<id>/ with the executed notebook and its results."""
+    from migstudy import execute
+
+    with _one_message():
+        if list_parameters:
+            print(execute.show_parameters(execute.find_notebook(notebook)))
+            return
+        options = _options(p or [])
+        if profile:
+            options["profile"] = profile
+        print(execute.run_notebook(notebook, options, quiet).folder)
+
+
+@app.command()
+def study(
+    profile: Profile = "quick",
+    workers: Annotated[int, typer.Option(help="Runs at a time; 0 = one a core.")] = 0,
+    seeds: Annotated[int, typer.Option(help="Seeds a variant.")] = 3,
+) -> None:
+    """The whole study: simulate, train, ablate, draw. Started again, it goes on where it stopped."""
+    from migstudy.study import run_study
+
+    with _one_message():
+        raise typer.Exit(code=min(run_study(profile, workers, tuple(range(seeds))), 1))
+
+
+@app.command()
+def figures(profile: Profile = "quick") -> None:
+    """Draw every figure and table again from the stored runs."""
+    from migstudy.study import redraw
+
+    with _one_message():
+        redraw(profile)
+
+
+@app.command()
+def simulate(
+    out: Path,
+    profile: Profile = "quick",
+    seed: int = 0,
+    workers: Annotated[int, typer.Option(help="Processes; 0 = one a core.")] = 0,
+    shape: Annotated[str, typer.Option(help="openpose (xlsx, 137 points) or light_hand (csv, 35 points).")] = "openpose",
+) -> None:
+    """Write simulated recordings in the official release layout. They are not iMiGUE."""
+    import os
+
+    from migstudy.simulate import simulate as write
+
+    with _one_message():
+        print(write(out, profile=profile, seed=seed, workers=workers or os.cpu_count() or 1, shape=shape))
+
+
+@data_app.command()
+def check(
+    path: Annotated[Path, typer.Argument(help="Release folder, ClipSet folder, .npz or .pkl.")],
+    figure: Annotated[Path, typer.Option(help="Folder for the figure.")] = Path("figures"),
+) -> None:
+    """The data doctor: counts, overlaps, frozen, missing, swapped and jumping joints; text and one figure."""
+    from migstudy.datasets import open_dataset
+    from migstudy.doctor import examine
+    from migstudy.figures import draw_doctor, save_figure
+
+    with _one_message():
+        clips = open_dataset(path)
+        report = examine(clips)
+        print(report.text())
+        sources = {"source": clips.source, "data_fingerprint": clips.fingerprint, "command": f"migstudy data check {path}"}
+        print(*save_figure(draw_doctor(report), "data_check", figure, sources), sep="\n")
+
+
+@data_app.command()
+def read(path: Path, out: Annotated[Path, typer.Argument(help="Folder of the packed ClipSet.")]) -> None:
+    """Read any dataset once and keep it packed, to be memory-mapped."""
+    from migstudy.datasets import open_dataset
+
+    with _one_message():
+        clips = open_dataset(path)
+        print(clips.summary())
+        print(clips.save(out))
+
+
+@data_app.command()
+def export(path: Path, out: Path, topology: Annotated[str, typer.Option(help="Joints to export.")] = "imigue22") -> None:
+    """Write a PYSKL / mmaction2 pickle."""
+    from migstudy.datasets import open_dataset
+    from migstudy.datasets.mmaction_pickle import save_pickle
+
+    with _one_message():
+        clips = open_dataset(path)
+        print(save_pickle(clips if topology == "native" else clips.to_topology(topology), out))
+
+
+def _options(pairs: list[str]) -> dict[str, str]:
+    wrong = [pair for pair in pairs if "=" not in pair]
+    if wrong:
+        raise ValueError(f"-p {wrong[0]}: write -p name=value")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+class _one_message:
+    """A user's mistake is one line on stderr and exit code 2; a bug keeps its traceback."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if isinstance(error, (ValueError, KeyError, FileNotFoundError, RuntimeError)):
+            print(f"migstudy: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
+            raise typer.Exit(code=2) from None

@@ -1,0 +1,182 @@
+"""The parameters of a study's task: one flat, typed, frozen dataclass; three profiles fill what is left open.
+
+The fields are the training notebook's parameters cell, the options of `migstudy run -p` and a run's params.json.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Profile = Literal["smoke", "quick", "paper"]
+
+
+@dataclass(frozen=True)
+class GestureConfig:
+    """Parameters of gesture recognition with paper A's model; None means "as the profile says".
+
+    data: `simulator`, or a path: release folder, ClipSet folder, labelled .npz, mmaction2 pickle. topology: a name of
+    `skeletons.list_topologies()`, or `native` for the data's own. projection: planes of 3D data drawn as images.
+    clip_len: frames a sample. train_size, test_size: heatmap side, px. sigma: px. crop_area: least share of the image
+    that a training crop keeps. stage_blocks: bottlenecks a stage. label_embedding: `none`, `sentence`, `glove` or a
+    file of vectors. patience: epochs without a better validation score before stopping, 0 = never. threads: 0 = all
+    cores. shuffle_labels: train on shuffled labels, a control that must fall to chance. run_dir: where the run is kept;
+    empty = runs/<id>.
+    """
+
+    profile: Profile = "quick"
+    data: str = "simulator"
+    topology: str = "imigue41"
+    stream: Literal["joint", "limb"] = "joint"
+    sampling: Literal["uniform_interval", "uniform_segments", "zero_pad"] = "uniform_interval"
+    projection: Literal["xy", "xy+zy"] = "xy"
+    clip_len: int | None = None
+    train_size: int | None = None
+    test_size: int | None = None
+    sigma: float | None = None
+    test_clips: int | None = None
+    test_mirror: bool | None = None
+    flip: float | None = None
+    crop_area: float | None = None
+    base_channels: int | None = None
+    stage_blocks: str | None = None
+    stem_stride: int | None = None
+    dropout: float | None = None
+    label_embedding: str = "sentence"
+    label_loss: Literal["mse", "cosine", "contrastive"] | None = None
+    label_weight: float | None = None
+    optimizer: Literal["sgd", "adamw"] | None = None
+    lr: float | None = None
+    weight_decay: float | None = None
+    warmup_epochs: float | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    grad_clip: float | None = None
+    precision: Literal["no", "bf16", "fp16"] | None = None
+    select_on: Literal["macro_f1", "top1"] = "macro_f1"
+    patience: int | None = None
+    val_fraction: float | None = None
+    workers: int | None = None
+    threads: int = 0
+    seed: int = 0
+    shuffle_labels: bool = False
+    run_dir: str = ""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, checked(field.name, getattr(self, field.name), TYPES[field.name]))
+        for name, low in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and value < low:
+                raise ValueError(f"{name}={value!r}: it must be at least {low}")
+
+    def resolved(self) -> GestureConfig:
+        """The same with every None replaced by the profile's value."""
+        blanks = {k: v for k, v in PROFILES[self.profile].items() if getattr(self, k) is None}
+        return dataclasses.replace(self, **blanks)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """stage_blocks as numbers."""
+        return tuple(int(b) for b in self.resolved().stage_blocks.split(","))
+
+    @classmethod
+    def from_namespace(cls, names: Mapping[str, Any]) -> GestureConfig:
+        """From a notebook's globals: the names that are fields."""
+        return cls(**{f.name: names[f.name] for f in dataclasses.fields(cls) if f.name in names})
+
+    @classmethod
+    def from_strings(cls, options: Mapping[str, str], **given: Any) -> GestureConfig:
+        """From `name=value` texts; raises ValueError naming the parameter, what it takes and the nearest name."""
+        return cls(**given, **{name: parsed(name, text, TYPES) for name, text in options.items()})
+
+
+# `paper` follows the MiGA 2023 winner's published settings (arXiv 2307.10624), from which paper A descends; paper A's own
+# are not public. `quick` and `smoke` are ours: the same system, small enough for two cores.
+PROFILES: dict[str, dict[str, Any]] = {
+    "paper": dict(
+        clip_len=48, train_size=56, test_size=64, sigma=0.6, test_clips=10, test_mirror=True, flip=0.5, crop_area=0.56,
+        base_channels=32, stage_blocks="4,6,3", stem_stride=1, dropout=0.5, label_loss="mse", label_weight=20.0,
+        optimizer="sgd", lr=0.4 / 6, weight_decay=3e-4, warmup_epochs=0.0, epochs=100, batch_size=32, grad_clip=0.0,
+        precision="fp16", patience=0, val_fraction=0.1, workers=8,
+    ),
+    "quick": dict(
+        clip_len=16, train_size=28, test_size=32, sigma=0.6, test_clips=4, test_mirror=True, flip=0.5, crop_area=0.56,
+        base_channels=12, stage_blocks="1,1,1", stem_stride=1, dropout=0.3, label_loss="cosine", label_weight=1.0,
+        optimizer="adamw", lr=4e-3, weight_decay=0.02, warmup_epochs=1.0, epochs=12, batch_size=16, grad_clip=5.0,
+        precision="no", patience=0, val_fraction=0.15, workers=0,
+    ),
+    "smoke": dict(
+        clip_len=8, train_size=20, test_size=24, sigma=0.6, test_clips=2, test_mirror=True, flip=0.5, crop_area=0.56,
+        base_channels=4, stage_blocks="1,1,1", stem_stride=2, dropout=0.0, label_loss="cosine", label_weight=1.0,
+        optimizer="adamw", lr=1e-2, weight_decay=0.01, warmup_epochs=0.0, epochs=2, batch_size=16, grad_clip=5.0,
+        precision="no", patience=0, val_fraction=0.2, workers=0,
+    ),
+}  # fmt: skip
+
+TYPES: dict[str, Any] = typing.get_type_hints(GestureConfig)
+_LEAST = {
+    "clip_len": 1, "train_size": 8, "test_size": 8, "sigma": 0.05, "test_clips": 1, "flip": 0, "crop_area": 0.01,
+    "base_channels": 1, "stem_stride": 1, "dropout": 0, "label_weight": 0, "lr": 0, "weight_decay": 0,
+    "warmup_epochs": 0, "epochs": 1, "batch_size": 1, "grad_clip": 0, "patience": 0, "val_fraction": 0, "workers": 0,
+    "threads": 0, "seed": 0,
+}  # fmt: skip
+
+
+def alternatives(kind: Any) -> tuple:
+    """The members of a union, or the type alone."""
+    return typing.get_args(kind) if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union else (kind,)
+
+
+def describe(kind: Any) -> str:
+    """What a type takes, in words: `int or None`, `one of joint, limb`."""
+    words = []
+    for option in alternatives(kind):
+        if typing.get_origin(option) is Literal:
+            words.append("one of " + ", ".join(map(str, typing.get_args(option))))
+        else:
+            words.append("None" if option is type(None) else option.__name__)
+    return " or ".join(words)
+
+
+def checked(name: str, value: Any, kind: Any) -> Any:
+    """The value when it has the type (an int also passes for a float); raises ValueError naming the parameter."""
+    for option in alternatives(kind):
+        if typing.get_origin(option) is Literal:
+            if value in typing.get_args(option) and isinstance(value, str):
+                return value
+        elif option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        elif type(value) is option:
+            return value
+    raise ValueError(f"{name}={value!r}: it takes {describe(kind)}")
+
+
+def parsed(name: str, text: str, kinds: Mapping[str, Any]) -> Any:
+    """The value that a text stands for, by the parameter's type; raises ValueError for an unknown name or a bad text."""
+    import difflib
+
+    if name not in kinds:
+        near = difflib.get_close_matches(name, kinds, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(kinds)}"
+        raise ValueError(f"there is no parameter {name!r}; {hint}")
+    for option in alternatives(kinds[name]):
+        if option is type(None) and text.lower() in ("none", "null"):
+            return None
+        if option is bool and text.lower() in ("true", "false", "1", "0", "yes", "no"):
+            return text.lower() in ("true", "1", "yes")
+        if option in (int, float):
+            try:
+                return option(text)
+            except ValueError:
+                continue
+        if option is str or typing.get_origin(option) is Literal and text in typing.get_args(option):
+            return text
+    raise ValueError(f"{name}={text!r}: it takes {describe(kinds[name])}")

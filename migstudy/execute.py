@@ -1,0 +1,120 @@
+"""Run a notebook through papermill: parameters checked before anything starts, the result kept in a run folder.
+
+papermill only warns at an unknown parameter, checks no types, and calls a killed notebook completed; so names and types are
+checked here against the notebook's own parameters cell, and DONE alone says that a run is finished.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from migstudy import paths
+from migstudy.config import GestureConfig, describe, parsed
+from migstudy.runs import RUNNER, Run, finished_runs, open_run
+
+CONFIGS = {"03_train_gesture": GestureConfig}
+
+
+def find_notebook(name: str) -> Path:
+    """The notebook by path or by the start of its name (`03`); raises ValueError listing what there is."""
+    if Path(name).suffix == ".ipynb" and Path(name).exists():
+        return Path(name).resolve()
+    known = sorted(paths.resolve("notebooks").glob("*.ipynb"))
+    stem = Path(name).name.removesuffix(".ipynb")
+    found = [n for n in known if n.stem == stem] or [n for n in known if n.stem.startswith(stem)]
+    if len(found) != 1:
+        raise ValueError(f"no single notebook {name!r}; there are: {', '.join(n.stem for n in known) or 'none'}")
+    return found[0]
+
+
+def notebook_parameters(notebook: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Types and defaults of the annotated names in the cell tagged `parameters`; raises ValueError without such a cell."""
+    cells = json.loads(notebook.read_text())["cells"]
+    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    if len(tagged) != 1:
+        raise ValueError(f"{notebook.name} has {len(tagged)} cells tagged `parameters`; it needs one")
+    kinds, defaults = {}, {}
+    for line in ast.parse("".join(tagged[0]["source"])).body:
+        if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name):
+            kinds[line.target.id] = eval(ast.unparse(line.annotation), {"Literal": Literal})
+            defaults[line.target.id] = ast.literal_eval(line.value)
+    return kinds, defaults
+
+
+def check_parameters(notebook: Path, options: Mapping[str, str]) -> dict[str, Any]:
+    """All parameters of a run, typed; raises ValueError naming the parameter, what it takes and the nearest name."""
+    kinds, defaults = notebook_parameters(notebook)
+    values = {**defaults, **{name: parsed(name, text, kinds) for name, text in options.items()}}
+    config = CONFIGS.get(notebook.stem)
+    return config(**values).resolved().to_dict() if config else values
+
+
+def show_parameters(notebook: Path) -> str:
+    """The parameters as text: name, default, what it takes."""
+    kinds, defaults = notebook_parameters(notebook)
+    width = max(map(len, kinds), default=0)
+    return "\n".join(f"{name:{width}}  {defaults[name]!r:20}  {describe(kind)}" for name, kind in kinds.items())
+
+
+def run_notebook(name: str, options: Mapping[str, str], quiet: bool = False) -> Run:
+    """Execute a notebook with parameters into its run folder and mark it DONE; a finished training run is not repeated.
+
+    Raises ValueError for bad parameters before anything is written, RuntimeError naming the failing cell's error.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    notebook = find_notebook(name)
+    values = check_parameters(notebook, options)
+    os.environ.setdefault("MIGSTUDY_COMMAND", command_line(notebook, options))
+    trains = notebook.stem in CONFIGS
+    if trains:
+        from migstudy.loading import open_data
+        from migstudy.train import open_gesture_run
+
+        config = CONFIGS[notebook.stem](**values)
+        run = open_gesture_run(config, open_data(config))
+        if run.done:
+            return run
+        values["run_dir"] = str(run.folder)
+    else:  # drawn anew from what is there now, however often it is asked
+        run = open_run(notebook.stem, values, _trained_so_far())
+        run.path("DONE").unlink(missing_ok=True)
+
+    aside = run.path(".run.partial.ipynb")
+    log = sys.stderr if os.environ.get("MIGSTUDY_VERBOSE") else None
+    os.environ[RUNNER] = "1"
+    try:
+        papermill.execute_notebook(
+            notebook, aside, parameters=values, kernel_name="python3", progress_bar=not quiet, cwd=paths.project_root(),
+            stdout_file=log, stderr_file=log, log_output=False,
+        )  # fmt: skip
+    except PapermillExecutionError as error:
+        os.replace(aside, run.path("failed.ipynb"))
+        raise RuntimeError(
+            f"{notebook.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
+            f"the executed part is in {run.path('failed.ipynb')}; what was trained is kept, the same command goes on"
+        ) from None
+    finally:
+        os.environ.pop(RUNNER, None)
+    os.replace(aside, run.path("run.ipynb"))
+    run.path("failed.ipynb").unlink(missing_ok=True)
+    run.finish()
+    return run
+
+
+def command_line(notebook: Path, options: Mapping[str, str]) -> str:
+    """The command that does this run again."""
+    return shlex.join(["migstudy", "run", notebook.stem, *(w for k, v in options.items() for w in ("-p", f"{k}={v}"))])
+
+
+def _trained_so_far() -> str:
+    return hashlib.sha256(" ".join(run.id for run in finished_runs(task="03")).encode()).hexdigest()

@@ -1,0 +1,184 @@
+"""From a dataset to batches of coordinates: open and split the data, sample frames, augment, collate.
+
+A batch holds coordinates only, {keypoints (N, T, V, 2) px at `train_size` or `test_size`, scores (N, T, V), label (N,),
+index (N,)}; heatmaps are drawn from it on the device (`represent`).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from migstudy import augment, paths
+from migstudy.clips import Clip, ClipSet
+from migstudy.config import GestureConfig
+from migstudy.heatmaps import mirror_heatmaps, render_joints, render_limbs
+from migstudy.temporal import SAMPLERS
+from migstudy.topology import Topology
+
+
+@dataclass(frozen=True)
+class GestureData:
+    """Three disjoint parts of one dataset, seen in the configured topology, and the whole set's fingerprint."""
+
+    train: ClipSet
+    val: ClipSet
+    test: ClipSet
+    fingerprint: str
+
+    @property
+    def topology(self) -> Topology:
+        return self.train.topology
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.train.class_names
+
+    @property
+    def source(self) -> str:
+        return self.train.source
+
+
+def open_data(config: GestureConfig) -> GestureData:
+    """The configured dataset in three parts; simulates it first when it is the simulator's and not there yet.
+
+    Raises ValueError when a part is empty.
+    """
+    from migstudy.datasets import open_dataset
+
+    config = config.resolved()
+    folder = simulated_folder(config.profile) if config.data == "simulator" else paths.resolve(config.data)
+    clips = open_dataset(folder, val_fraction=config.val_fraction)
+    fingerprint = clips.fingerprint
+    if config.topology != "native":
+        clips = clips.to_topology(config.topology)
+    parts = {split: clips.select(split=split) for split in ("train", "val", "test")}
+    for split, part in parts.items():
+        if len(part) == 0:
+            raise ValueError(f"{folder}: no clips in split {split!r}; training needs train, val and test")
+    return GestureData(**parts, fingerprint=fingerprint)
+
+
+def simulated_folder(profile: str):
+    """The simulated release of a profile under data/simulated, written when it is not there yet (seed 0)."""
+    from migstudy.simulate import simulate
+
+    return simulate(paths.resolve(f"data/simulated/{profile}"), profile=profile, seed=0, workers=os.cpu_count() or 1)
+
+
+class GestureDataset(Dataset):
+    """Clips as sampled and augmented coordinates; every draw follows from (seed, epoch, position) alone."""
+
+    def __init__(self, clips: ClipSet, config: GestureConfig, train: bool, views: int = 1) -> None:
+        self.clips, self.config, self.train, self.views, self.epoch = clips, config.resolved(), train, views, 0
+        self.sample = SAMPLERS[self.config.sampling]
+        self.labels = clips.labels
+        if train and self.config.shuffle_labels:
+            self.labels = np.random.default_rng([self.config.seed, 7]).permutation(self.labels)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, i: int) -> dict[str, np.ndarray]:
+        clip, config = self.clips[i], self.config
+        rng = np.random.default_rng([config.seed, self.epoch, i]) if self.train else None
+        keypoints, scores = self.sample(clip.keypoints, clip.scores, config.clip_len, self.views, rng)
+        if self.clips.dimensions == 3:
+            keypoints, scores = self._flat(keypoints, scores, rng)
+        else:
+            keypoints, scores = self._coordinates(keypoints, scores, clip, rng, config.flip)
+        return {"keypoints": keypoints, "scores": scores, "label": self.labels[i], "index": np.int64(i)}
+
+    def _coordinates(self, keypoints, scores, clip: Clip, rng, flip: float):
+        if rng is None:
+            return augment.test_coordinates(keypoints, scores, clip.image_size, self.config.test_size)
+        size, mirror = self.config.train_size, self.clips.topology.mirror
+        return augment.train_coordinates(
+            keypoints, scores, clip.image_size, mirror, rng, size, _resize_before_crop(size), (self.config.crop_area, 1.0),
+            flip,
+        )  # fmt: skip
+
+    def _flat(self, keypoints, scores, rng):
+        """3D: mirrored in space, then one image a plane, the planes' joints side by side as (T, planes * V, 2)."""
+        mirrored = self.mirrored_in_space(keypoints, scores)
+        if rng is None:
+            copies = [(keypoints, scores)] + [mirrored] * (self.config.test_mirror and self.views > 1)
+        else:
+            copies = [mirrored if rng.random() < self.config.flip else (keypoints, scores)]
+        drawn = []
+        for points, weights in copies:
+            planes = []
+            for plane in self.config.projection.split("+"):
+                flat, image_size = augment.project(points, weights, plane)
+                clip = Clip("", flat, weights, image_size=image_size)
+                planes.append(self._coordinates(flat, weights, clip, rng, 0.0))
+            drawn.append([np.concatenate(part, axis=1) for part in zip(*planes, strict=True)])
+        return tuple(np.concatenate(part, axis=0) for part in zip(*drawn, strict=True))
+
+    def mirrored_in_space(self, keypoints, scores):
+        mirror = list(self.clips.topology.mirror)
+        return keypoints[:, mirror] * np.array([-1, 1, 1], np.float32), scores[:, mirror]
+
+
+def _resize_before_crop(size: int) -> int:
+    """PYSKL resizes to 64 before it crops to 56; other sizes keep that ratio."""
+    return round(size * 64 / 56)
+
+
+def train_loader(clips: ClipSet, config: GestureConfig) -> DataLoader:
+    """Shuffled batches of one random view a clip; call `start_epoch` before each epoch."""
+    dataset = GestureDataset(clips, config, train=True)
+    generator = torch.Generator()
+    return DataLoader(
+        dataset, config.batch_size, shuffle=True, generator=generator, num_workers=config.workers,
+        drop_last=len(dataset) > config.batch_size, pin_memory=torch.cuda.is_available(),
+    )  # fmt: skip
+
+
+def start_epoch(loader: DataLoader, seed: int, epoch: int) -> None:
+    """Fix order and augmentation of an epoch, so that a resumed run draws what an uninterrupted one draws."""
+    loader.dataset.epoch = epoch
+    loader.generator.manual_seed(seed * 1_000_003 + epoch)
+
+
+def eval_loader(clips: ClipSet, config: GestureConfig, views: int = 1) -> DataLoader:
+    """Clips in order, `views` test clips each, joined along time."""
+    dataset = GestureDataset(clips, config, train=False, views=views)
+    batch = max(1, config.batch_size // views)
+    return DataLoader(dataset, batch, num_workers=config.workers, pin_memory=torch.cuda.is_available())
+
+
+def channels(topology: Topology, config: GestureConfig, dimensions: int = 2) -> int:
+    """Heatmap channels of a stream: joints or limbs, once for each plane drawn."""
+    planes = len(config.projection.split("+")) if dimensions == 3 else 1
+    return planes * (topology.num_joints if config.stream == "joint" else len(topology.edges))
+
+
+def represent(batch: dict, topology: Topology, config: GestureConfig, size: int, mirror: bool = False) -> torch.Tensor:
+    """Draw a batch on its device: (N, T, V, 2) -> joint or limb heatmaps (N * views, C, clip_len, size, size).
+
+    The views stand along time in the batch; `mirror` adds each view's mirror image after it.
+    """
+    keypoints, scores = batch["keypoints"], batch["scores"]
+    n, frames, v = scores.shape
+    views = frames // config.clip_len
+    keypoints = keypoints.reshape(n * views, config.clip_len, v, 2)
+    scores = scores.reshape(n * views, config.clip_len, v)
+    if config.stream == "joint":
+        volume, permutation = render_joints(keypoints, scores, size, config.sigma), topology.mirror
+    else:
+        planes = v // topology.num_joints
+        edges = [(a + p * topology.num_joints, b + p * topology.num_joints) for p in range(planes) for a, b in topology.edges]
+        volume, permutation = render_limbs(keypoints, scores, edges, size, config.sigma), topology.limb_mirror
+    if mirror:
+        volume = torch.stack([volume, mirror_heatmaps(volume, permutation)], 1).flatten(0, 1)
+    return volume
+
+
+def with_labels(clips: ClipSet) -> ClipSet:
+    """The clips whose label is known; a challenge's test set may have none."""
+    return replace(clips, index=clips.index[clips.labels >= 0].reset_index(drop=True))

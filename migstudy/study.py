@@ -1,0 +1,83 @@
+"""The study in order: data, representation, training runs, ablations of paper A, tables and figures."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+from migstudy.sweep import run_cells
+
+SEEDS = (0, 1, 2)
+
+# Paper A's three changes on the way from its predecessor, one at a time and all together. The predecessor (MiGA 2023)
+# samples over zero-padded clips; its own label-embedding loss is left out of the base so that the third change can be seen.
+BASE = {"topology": "imigue22", "sampling": "zero_pad", "label_embedding": "none"}
+CHANGES = {
+    "topology": {"topology": "imigue41"},
+    "sampling": {"sampling": "uniform_interval"},
+    "label embedding": {"label_embedding": "sentence"},
+}
+ALL = {name: value for change in CHANGES.values() for name, value in change.items()}
+VARIANTS: dict[str, dict[str, str]] = {
+    "base": BASE,
+    **{f"+ {name}": {**BASE, **change} for name, change in CHANGES.items()},
+    "all three": {**BASE, **ALL},
+}
+LIMB = {**BASE, **ALL, "stream": "limb"}
+SHUFFLED = {**BASE, **ALL, "shuffle_labels": "true"}
+
+
+def cells(profile: str, seeds: tuple[int, ...] = SEEDS) -> list[dict[str, str]]:
+    """The training runs of the study: ablation variants and the limb stream over seeds, one run on shuffled labels."""
+    wanted = [({**variant, "seed": str(seed)}) for seed in seeds for variant in (*VARIANTS.values(), LIMB)]
+    wanted.append({**SHUFFLED, "seed": str(seeds[0])})
+    return [{"profile": profile, **cell} for cell in wanted]
+
+
+def variant_of(params: Mapping[str, object]) -> str:
+    """The name of the ablation variant that a run's parameters stand for; empty for other runs."""
+    if params["stream"] != "joint" or params["shuffle_labels"]:
+        return ""
+    names = (name for name, variant in VARIANTS.items() if all(str(params[k]) == v for k, v in variant.items()))
+    return next(names, "")
+
+
+def run_study(profile: str, workers: int = 0, seeds: tuple[int, ...] = SEEDS) -> int:
+    """All notebooks and runs in order, resuming what is there; returns the number of failures."""
+    from migstudy.execute import run_notebook
+    from migstudy.loading import simulated_folder
+
+    failures = 0
+    started = time.monotonic()
+
+    def step(title: str, work: Callable[[], object]) -> None:
+        nonlocal failures
+        print(f"\n[{time.monotonic() - started:5.0f} s] {title}", flush=True)
+        try:
+            failed = work()
+        except (ValueError, RuntimeError) as error:
+            failed = [({}, str(error))]
+        for cell, said in failed if isinstance(failed, list) else []:
+            failures += 1
+            print(f"FAILED {dict(cell) or title}\n{said}", file=sys.stderr)
+
+    step(f"simulate the {profile} dataset", lambda: simulated_folder(profile))
+    for name in ("01_dataset", "02_representation"):
+        step(f"notebook {name}", lambda name=name: run_notebook(name, {"profile": profile}, quiet=True))
+    plan = cells(profile, seeds)
+    step(f"train: {len(plan)} runs of 03_train_gesture", lambda: run_cells("03_train_gesture", plan, workers))
+    for name in ("06_ablations", "07_paper_tables"):
+        step(f"notebook {name}", lambda name=name: run_notebook(name, {"profile": profile}, quiet=True))
+    minutes = (time.monotonic() - started) / 60
+    print(f"\n{minutes:.1f} minutes, {failures} failures; look into figures/ and runs/*/run.ipynb")
+    return failures
+
+
+def redraw(profile: str) -> None:
+    """Draw every figure and table again from the stored runs."""
+    from migstudy.execute import run_notebook
+
+    for name in ("01_dataset", "02_representation", "06_ablations", "07_paper_tables"):
+        print(f"notebook {name}", flush=True)
+        run_notebook(name, {"profile": profile}, quiet=True)
