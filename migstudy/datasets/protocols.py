@@ -1,6 +1,6 @@
 """Which videos and subjects the iMiGUE protocols put where, and how many clips each must hold.
 
-Facts only, read from `assets/imigue_protocols.json` (source named in the file). The gesture classes live in `migstudy.classes`.
+Facts only, from `assets/imigue_protocols.json`, which names its source. The gesture classes live in `migstudy.classes`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ SPLITS = ("train", "val", "test")
 class Challenge:
     """MiGA challenge split: video -> number of label rows, a split at a time.
 
-    videos: {"train": 241 videos / 12,893 clips, "val": 10 / 777, "test": 104 / 4,562}; dropped: videos without skeletons.
+    videos: {"train": 241 videos with 12,893 clips, "val": 10 with 777, "test": 104 with 4,562}.
+    dropped: videos whose skeletons are empty.
     """
 
     videos: Mapping[str, Mapping[str, int]]
@@ -40,18 +41,17 @@ class Challenge:
     def matches(self, rows: Mapping[str, int], share: float = 0.8) -> bool:
         """Whether these videos are the official ones, judged by how many label rows each has.
 
-        rows: video id -> label rows found. Ids alone prove nothing (a simulated release may reuse them), but hundreds of
-        equal row counts do: true when at least `share` of all the videos have exactly the protocol's count.
+        rows: video id -> label rows found. Ids alone prove nothing (a simulated release may reuse them), but many equal
+        row counts do: true when at least 5 videos, and at least `share` of all, have exactly the protocol's count.
         """
         known = [video for video in rows if video not in self.dropped]
-        if not known:
-            return False
-        return sum(rows[video] == self.clips_of(video) for video in known) >= share * len(known)
+        equal = sum(rows[video] == self.clips_of(video) for video in known)
+        return equal >= 5 and equal >= share * len(known)
 
 
 @dataclass(frozen=True)
 class Cvpr:
-    """CVPR 2021 cross-subject split: subject ids as text ("1" ... "72") and clip counts {"train": 13936, "test": 4563}."""
+    """CVPR 2021 cross-subject split: subjects as text ("1" ... "72"), clips {"train": 13936, "test": 4563}."""
 
     train_subjects: tuple[str, ...]
     test_subjects: tuple[str, ...]
