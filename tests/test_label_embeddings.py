@@ -3,7 +3,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migstudy import label_embeddings as le
@@ -45,6 +45,7 @@ def test_related_gestures_lie_closer_than_unrelated_ones(name):
     assert row["Touching ears"] @ row["Touching hat"] > row["Touching ears"] @ row["Sitting upright"]
 
 
+@settings(deadline=None)
 @given(st.permutations(range(32)).map(lambda p: p[:10]))
 def test_rows_are_picked_by_class_name(order):
     full = le.get_label_embeddings("glove")

@@ -1,0 +1,197 @@
+"""Metrics of a score table, with intervals that resample subjects.
+
+On iMiGUE a model that always answers the most frequent class reaches a third of the clips, so top-1 never stands alone here:
+mean class accuracy, macro-F1, the majority answer and chance stand beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypedDict
+
+import numpy as np
+
+from migstudy import metrics as m
+from migstudy.scores import check_scores, get_class_names, get_clusters, get_labels, get_probabilities
+from migstudy.statistics import bootstrap_metric, bootstrap_weights, percentile_interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Interval = tuple[float | None, float | None]
+SUMMARY = ("top1", "top5", "mean_class_accuracy", "macro_f1")
+
+
+class ClassMetrics(TypedDict):
+    """One class; precision, recall, f1 and their intervals are None where undefined. n_clusters: clusters that show it."""
+
+    index: int
+    name: str
+    n_train: int | None
+    n: int
+    n_predicted: int
+    n_clusters: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    precision_interval: Interval
+    recall_interval: Interval
+    f1_interval: Interval
+
+
+class Majority(TypedDict):
+    """Always answering one class: the most frequent in training, or in the evaluated clips where counts are unknown."""
+
+    index: int
+    name: str
+    source: str
+    top1: float
+    mean_class_accuracy: float
+    macro_f1: float
+
+
+class Metrics(TypedDict):
+    """What `evaluate` returns: numbers, strings and lists only, so it goes into JSON as it is.
+
+    intervals: [low, high] of each of top1, top5, mean_class_accuracy, macro_f1. confusion: counts, rows = truth.
+    chance: top-1 of a uniform guess. log_loss: mean -ln p(label). cluster: what was resampled ('subject' or 'video').
+    """
+
+    n_clips: int
+    n_classes: int
+    n_classes_present: int
+    n_clusters: int
+    cluster: str
+    confidence: float
+    n_boot: int
+    top1: float
+    top5: float
+    mean_class_accuracy: float
+    macro_f1: float
+    log_loss: float
+    chance: float
+    majority: Majority
+    intervals: dict[str, Interval]
+    class_names: list[str]
+    confusion: list[list[int]]
+    per_class: list[ClassMetrics]
+
+
+def evaluate(
+    scores: pd.DataFrame,
+    train_counts: Sequence[int] | np.ndarray | None = None,
+    n_boot: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Metrics:
+    """All metrics of a score table whose clips are labelled; conventions in `migstudy.metrics`.
+
+    train_counts: training clips per class (C,), for the majority answer and the per-class table. n_boot: replicates of the
+    percentile bootstrap over subjects (over videos where a clip has no subject); 0 gives no intervals. Per-class intervals
+    leave out replicates in which the class is undefined, and are None for a class that fewer than two clusters show; the
+    means over classes run over those a replicate holds, so with rare classes their intervals lie a little high.
+    Where there are five classes or fewer, top-5 is 1. Raises ValueError for unlabelled clips.
+    """
+    scores = check_scores(scores)
+    labels, probabilities, names = get_labels(scores), get_probabilities(scores), get_class_names(scores)
+    classes = probabilities.shape[1]
+    if train_counts is not None and len(train_counts) != classes:
+        raise ValueError(f"train_counts has {len(train_counts)} entries for {classes} classes; give one count per class")
+    clusters, cluster_names, kind = get_clusters(scores)
+    rank = m.rank_of_label(probabilities, labels)
+    confusions = m.cluster_confusions(labels, probabilities.argmax(1), clusters, classes, len(cluster_names))
+    confusion = confusions.sum(axis=0)
+    top5_hits = np.bincount(clusters, weights=rank < 5, minlength=len(cluster_names))
+    sizes = np.bincount(clusters, minlength=len(cluster_names))
+    values = {name: float(m.METRICS[name](confusion)) for name in SUMMARY if name != "top5"}
+    values["top5"] = float(top5_hits.sum() / len(labels))
+
+    weights = None
+    if n_boot > 0 and len(cluster_names) > 1:
+        weights = bootstrap_weights(len(cluster_names), n_boot, seed)
+    intervals: dict[str, Interval] = {name: (None, None) for name in SUMMARY}
+    if weights is not None:
+        replicates = {n: bootstrap_metric(confusions, n, weights) for n in SUMMARY if n != "top5"}
+        replicates["top5"] = (weights @ top5_hits) / (weights @ sizes)
+        intervals = {n: _interval(*percentile_interval(replicates[n], confidence)) for n in SUMMARY}
+
+    own = np.take_along_axis(probabilities, labels[:, None], axis=1).astype(np.float64)
+    return Metrics(
+        n_clips=len(labels),
+        n_classes=classes,
+        n_classes_present=int((confusion.sum(1) > 0).sum()),
+        n_clusters=len(cluster_names),
+        cluster=kind,
+        confidence=confidence,
+        n_boot=n_boot if weights is not None else 0,
+        **values,
+        log_loss=float(-np.log(np.maximum(own, np.finfo(np.float32).eps)).mean()),
+        chance=1 / classes,
+        majority=_majority(labels, classes, names, train_counts),
+        intervals=intervals,
+        class_names=list(names),
+        confusion=confusion.astype(int).tolist(),
+        per_class=_per_class(confusions, names, train_counts, weights, confidence),
+    )
+
+
+def _majority(labels: np.ndarray, classes: int, names: Sequence[str], train_counts) -> Majority:
+    counts = np.bincount(labels, minlength=classes) if train_counts is None else np.asarray(train_counts)
+    answer = int(counts.argmax())
+    confusion = m.confusion_matrix(labels, np.full_like(labels, answer), classes)
+    return Majority(
+        index=answer,
+        name=names[answer],
+        source="evaluated clips" if train_counts is None else "training clips",
+        **{name: float(function(confusion)) for name, function in m.METRICS.items()},
+    )
+
+
+def _per_class(confusions, names, train_counts, weights, confidence) -> list[ClassMetrics]:
+    confusion = confusions.sum(axis=0)
+    functions = {"precision": m.precision, "recall": m.recall, "f1": m.f1}
+    values = {name: function(confusion) for name, function in functions.items()}
+    shown = (confusions.sum(axis=2) > 0).sum(axis=0)
+    nothing = np.full(len(names), np.nan)
+    bounds = {name: (nothing, nothing) for name in functions}
+    if weights is not None:
+        for name, function in functions.items():
+            low, high = percentile_interval(bootstrap_metric(confusions, function, weights), confidence)
+            bounds[name] = np.where(shown >= 2, low, np.nan), np.where(shown >= 2, high, np.nan)
+    return [
+        ClassMetrics(
+            index=i,
+            name=name,
+            n_train=None if train_counts is None else int(train_counts[i]),
+            n=int(confusion[i].sum()),
+            n_predicted=int(confusion[:, i].sum()),
+            n_clusters=int(shown[i]),
+            **{key: _number(value[i]) for key, value in values.items()},
+            **{f"{key}_interval": _interval(low[i], high[i]) for key, (low, high) in bounds.items()},
+        )
+        for i, name in enumerate(names)
+    ]
+
+
+def per_class_table(metrics: Metrics) -> pd.DataFrame:
+    """The per-class metrics as a DataFrame, one row a class, intervals as two columns each (`recall_low`, `recall_high`)."""
+    import pandas as pd
+
+    rows = []
+    for entry in metrics["per_class"]:
+        row = {k: v for k, v in entry.items() if not k.endswith("_interval")}
+        for name in ("precision", "recall", "f1"):
+            row[f"{name}_low"], row[f"{name}_high"] = entry[f"{name}_interval"]
+        rows.append(row)
+    table = pd.DataFrame(rows)
+    measured = [c for c in table.columns if c.startswith(("precision", "recall", "f1"))]
+    return table.astype(dict.fromkeys(measured, float))
+
+
+def _number(value: float) -> float | None:
+    """NaN is not JSON: undefined is None."""
+    return None if np.isnan(value) else float(value)
+
+
+def _interval(low: float, high: float) -> Interval:
+    return _number(float(low)), _number(float(high))
