@@ -202,13 +202,6 @@ def align_scores(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
             mine, theirs = set(table["clip_id"]), set(reference["clip_id"])
             only = [f"{len(x)} only in {who!r} (first: {min(x)})" for x, who in ((theirs - mine, first), (mine - theirs, name)) if x]
             raise ValueError(f"scores {first!r} and {name!r} are of different clips: {', '.join(only)}; score both on the same split")
-        differ = np.flatnonzero(table["label"].to_numpy() != reference["label"].to_numpy())
-        if differ.size:
-            row = differ[0]
-            raise ValueError(
-                f"scores {first!r} and {name!r} give clip {table['clip_id'][row]} the labels {reference['label'][row]} and "
-                f"{table['label'][row]} ({differ.size} such clips); they come from different label files"
-            )
         if len(table.columns) != len(reference.columns):
             raise ValueError(
                 f"scores {first!r} have {len(reference.columns) - len(KEY_COLUMNS)} classes, {name!r} "
@@ -220,6 +213,13 @@ def align_scores(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
             raise ValueError(
                 f"scores {first!r} and {name!r} name class {index} {pair[0][index]!r} and {pair[1][index]!r}; "
                 "fuse and compare models of one class list only"
+            )
+        differ = np.flatnonzero(table["label"].to_numpy() != reference["label"].to_numpy())
+        if differ.size:
+            row = differ[0]
+            raise ValueError(
+                f"scores {first!r} and {name!r} give clip {table['clip_id'][row]} the labels {reference['label'][row]} and "
+                f"{table['label'][row]} ({differ.size} such clips); they come from different label files"
             )
     return aligned
 
