@@ -33,16 +33,16 @@ def idle_trunk(
     fps, size = config.fps, config.background
     trunk = {name: np.zeros(frames) for name in TRUNK}
     units = {name: np.zeros(frames) for name in ACTION_UNITS}
-    slow, quick, lips = (drift(rng, frames, s * fps, n) for s, n in ((2.5, 8), (0.35, 4), (0.07, 3)))
+    slow, quick, lips = (drift(rng, frames, s * fps, n) for s, n in ((2.5, 9), (0.35, 7), (0.07, 3)))
     breath = np.sin(2 * np.pi * (0.27 * subject.tempo * np.arange(frames) / fps + 0.1 * slow[:, 0] + rng.random()))
+    energy = subject.talk * talking
     for name in ("raise_right", "raise_left"):
-        trunk[name] += size * 0.0025 * breath
+        trunk[name] += size * (0.0025 * breath + 0.003 * energy * quick[:, 4] + 0.002 * slow[:, 8])
     trunk["stretch"] += size * 0.002 * breath
     trunk["lean"] += subject.slump + size * (0.015 * slow[:, 1] + 0.004 * talking * quick[:, 0])
-    trunk["shift_x"] += size * 0.006 * slow[:, 2]
-    trunk["tilt"] += size * 0.010 * slow[:, 3]
+    trunk["shift_x"] += size * (0.008 * slow[:, 2] + 0.004 * energy * quick[:, 5])
+    trunk["tilt"] += size * (0.012 * slow[:, 3] + 0.010 * energy * quick[:, 6])
     trunk["turn"] += size * 0.025 * slow[:, 4]
-    energy = subject.talk * talking
     trunk["nod"] += 0.02 + size * (0.030 * slow[:, 5] + 0.030 * energy * quick[:, 1])
     trunk["look"] += size * (0.09 * slow[:, 6] + 0.030 * energy * quick[:, 2])
     trunk["cock"] += size * (0.025 * slow[:, 7] + 0.015 * energy * quick[:, 3])
@@ -76,7 +76,7 @@ def idle_hands(
             change += rng.exponential(14 * fps) + fps
         beat, wander = drift(rng, frames, 0.16 * fps, 3), drift(rng, frames, 1.2 * fps, 3)
         loose = (1 - still)[:, None] * config.background * subject.fidget
-        hands.at[:, side] += loose * (0.006 * talking[:, None] * np.array([1.0, 1.2, 1.0]) * beat + 0.003 * wander)
+        hands.at[:, side] += loose * (0.013 * talking[:, None] * np.array([1.0, 1.2, 1.0]) * beat + 0.003 * wander)
         hands.flutter[:, side] += loose * 0.06 * drift(rng, frames, 0.25 * fps, 5)
     return hands
 

@@ -21,7 +21,7 @@ class SimulatorConfig:
     Motion (factors are 1 for the person we modelled)
     amplitude: factor on the size of every gesture. tempo: factor on its speed. clip_seconds: factor on its duration.
     gap_seconds: mean pause between labelled clips, s. class_overlap: 0 to 1, how far a clip may drift towards its class's
-    confusable partner; 1 makes partners indistinguishable. subject_style: factor on differences between people (0: all
+    confusable partner; 1 makes partners indistinguishable. clutter: share of clips in which a second, weaker gesture goes on. subject_style: factor on differences between people (0: all
     alike). take_variation: factor on differences between takes of a person. background: factor on unlabelled motion
     (breathing, sway, nods, talking, fidgeting). emotion_effect: 0 to 1 and beyond, how far winning or losing shifts which
     gestures occur (log rate ratio between the two, per unit, up to 1).
@@ -47,6 +47,7 @@ class SimulatorConfig:
     clip_seconds: float = 1.0
     gap_seconds: float = 0.2
     class_overlap: float = 0.5
+    clutter: float = 0.4
     subject_style: float = 1.0
     take_variation: float = 1.0
     background: float = 1.0
@@ -72,7 +73,7 @@ class SimulatorConfig:
             if low < 0 or (item.name in positive and low == 0):
                 least = "above 0" if item.name in positive else "0 or more"
                 raise ValueError(f"simulator: {item.name}={value!r} must be {least}")
-        for name in ("class_overlap", "missing_rate"):
+        for name in ("class_overlap", "clutter", "missing_rate"):
             if getattr(self, name) > 1:
                 raise ValueError(f"simulator: {name}={getattr(self, name)!r} is a share; give 0 to 1")
         for name in ("subjects", "clips", "min_clips"):

@@ -92,13 +92,18 @@ def _add_reach(
     second = np.sin(2 * np.pi * (0.5 * part.hertz * seconds + 1.7 * part.phase))
     wave = np.stack([0.7 * swing + 0.3 * second, swing, second], -1)
     target = target + part.stroke * wave * shown[:, None] ** 2
+    shown = shown * part.weight
     weight = shown[:, None]
     # the way there bows out to the front, so that a hand does not pass through the body
     travel = np.linalg.norm(target - hands.at[span, side], axis=-1, keepdims=True)
     bow = 4 * weight * (1 - weight) * np.minimum(0.18 * travel, 0.08) * np.array([0.0, 0.0, 1.0])
     hands.at[span, side] = (1 - weight) * hands.at[span, side] + weight * target + bow
-    for held, value in ((hands.fingers, part.fingers), (hands.palm, part.palm), (hands.elbow, part.elbow), (hands.shape, part.shape)):
-        held[span, side] = (1 - weight) * held[span, side] + weight * value
+    # the elbow lifts only when the hand is nearly there
+    for held, value, share in (
+        (hands.fingers, part.fingers, weight), (hands.palm, part.palm, weight), (hands.elbow, part.elbow, weight**2),
+        (hands.shape, part.shape, weight),
+    ):  # fmt: skip
+        held[span, side] = (1 - share) * held[span, side] + share * value
     hands.tip[span, side] = (1 - shown) * hands.tip[span, side] + shown * part.tip
     fingers = np.sin(2 * np.pi * (1.3 * part.hertz * seconds[:, None] + part.phase + 0.13 * np.arange(5)))
     hands.flutter[span, side] += part.flutter * weight * fingers

@@ -119,6 +119,6 @@ _TABLE = (
     Programme(31, (0.95, 0.50), (Move("raise", 0.021, 1.5, sides="either"), Move("tilt", 0.018, sign="either", chance=0.5),
               Move("cock", 0.07, sign="either", chance=0.5)), talking=0.6, partner=20),
     Programme(99, (1.6, 0.50), (Move("nod", 0.05, 1.3, sign="either"), Move("lean", 0.03, chance=0.5)),
-              Reach(("speaking",), "spread", (0.045, 0.055, 0.040), 1.3, "either", 0.0, 0.25), talking=0.95, partner=26),
+              Reach(("speaking", "speaking_low", "table_far"), "spread", (0.036, 0.042, 0.034), 1.3, "either", 0.0, 0.25), talking=0.95, partner=26),
 )  # fmt: skip
 PROGRAMMES = {programme.csv_class: programme for programme in _TABLE}

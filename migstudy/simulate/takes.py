@@ -17,11 +17,16 @@ from migstudy.simulate.subject import Subject
 
 _ROW = {gesture.csv_class: gesture.index for gesture in IMIGUE_CLASSES}
 _WITHOUT_SIDE = ("raise", "forward")
+# common gestures that need no contact may accompany any other
+_SECONDARY = [gesture.csv_class for gesture in IMIGUE_CLASSES if gesture.csv_class in (2, 20, 21, 28, 29, 31, 99)]
+_SECONDARY_SHARES = np.array([gesture.train for gesture in IMIGUE_CLASSES if gesture.csv_class in _SECONDARY], float)
+_SECONDARY_SHARES /= _SECONDARY_SHARES.sum()
 
 
 @dataclass(frozen=True)
 class HandTake:
-    """One hand's part of a take: `Place` and `Reach` made concrete. stroke: (3,) m, in the room; phase in turns."""
+    """One hand's part of a take: `Place` and `Reach` made concrete. stroke: (3,) m, in the room; phase in turns; weight: 1 goes all the
+    way to the place, less stays on the way."""
 
     frame: str
     at: np.ndarray
@@ -34,6 +39,7 @@ class HandTake:
     hertz: float
     phase: float
     flutter: float
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -58,18 +64,29 @@ def draw_take(csv_class: int, subject: Subject, config: SimulatorConfig, rng: np
     partner = PROGRAMMES[programme.partner] if programme.partner else programme
     median, spread = programme.seconds
     seconds = median * np.exp(spread * config.take_variation * rng.standard_normal())
-    frames = int(np.clip(round(seconds * config.clip_seconds / subject.tempo * config.fps), 8, 8 * config.fps))
+    # a hand needs time to go up to the head or across the body, and back
+    least = 0.3 if programme.reach is None or PLACES[programme.reach.places[0]].frame == "room" else 0.8
+    frames = seconds * config.clip_seconds / subject.tempo * config.fps
+    frames = int(np.clip(round(frames), max(8, round(least * config.fps / subject.tempo)), 8 * config.fps))
     slack = tuple(int(s) for s in rng.integers(0, 1 + min(3, frames // 8), 2))
     overlap = config.class_overlap * rng.random()
-    strength = subject.amplitude * np.exp(0.25 * config.take_variation * rng.standard_normal())
+    strength = subject.amplitude * np.exp(0.35 * config.take_variation * rng.standard_normal())
+    hands = _draw_hands(programme, partner, overlap, strength, subject, config, rng)
+    sources = [(programme, (1 - overlap) * strength), (partner, overlap * strength)]
+    if rng.random() < config.clutter:
+        # people do two things at once; the label names the stronger
+        second = PROGRAMMES[int(rng.choice(_SECONDARY, p=_SECONDARY_SHARES))]
+        weaker = strength * rng.uniform(0.3, 0.7)
+        sources.append((second, weaker))
+        if second.reach is not None and not hands:
+            hands = _draw_hands(second, second, 0.0, weaker, subject, config, rng, weight=min(1.0, weaker))
     moves: dict[str, list] = defaultdict(list)
-    for source, share in ((programme, 1 - overlap), (partner, overlap)):
-        for channel, size, hertz in _draw_moves(source.moves, subject.tempo, rng):
-            moves[channel].append((size * share * strength, hertz, rng.random()))
+    for source, size in sources:
+        for channel, full, hertz in _draw_moves(source.moves, subject.tempo, rng):
+            moves[channel].append((full * size, hertz, rng.random()))
     return Take(
         csv_class, frames, slack, {c: max(parts, key=lambda part: abs(part[0])) for c, parts in moves.items()},
-        _draw_hands(programme, partner, overlap, strength, subject, config, rng),
-        bool(rng.random() < programme.talking), programme.still, overlap,
+        hands, bool(rng.random() < programme.talking), programme.still, overlap,
     )  # fmt: skip
 
 
@@ -92,7 +109,7 @@ def _draw_moves(moves: tuple[Move, ...], tempo: float, rng: np.random.Generator)
 
 def _draw_hands(
     programme: Programme, partner: Programme, overlap: float, strength: float, subject: Subject, config: SimulatorConfig,
-    rng: np.random.Generator,
+    rng: np.random.Generator, weight: float = 1.0,
 ) -> dict[int, HandTake]:  # fmt: skip
     reach = programme.reach
     if reach is None:
@@ -124,7 +141,7 @@ def _draw_hands(
         hands[side] = HandTake(
             place.frame, at if on_arm else mirrored(at, left), mirrored(np.array(place.fingers) + tilt[0], left),
             mirrored(np.array(place.palm) + tilt[1], left), mirrored(np.array(place.elbow) + tilt[2], left), place.tip,
-            shape, mirrored(stroke, left), hertz, phase + order * reach.phase, reach.flutter,
+            shape, mirrored(stroke, left), hertz, phase + order * reach.phase, reach.flutter, weight,
         )  # fmt: skip
     return hands
 
