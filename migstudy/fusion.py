@@ -48,7 +48,8 @@ def fuse(tables: Mapping[str, pd.DataFrame] | Sequence[pd.DataFrame], weights: W
     for name, table in aligned.items():
         differ = (table["split"] != reference["split"]).to_numpy()
         if differ.any():
-            raise ValueError(f"scores {name!r}: clip {table['clip_id'][differ.argmax()]} is of another split than in the first table")
+            clip = table["clip_id"][differ.argmax()]
+            raise ValueError(f"scores {name!r}: clip {clip} is of another split than in the first table")
     mixed = sum(share * get_probabilities(aligned[name]).astype(np.float64) for name, share in shares.items())
     return make_scores(reference, mixed, reference.attrs.get("class_names"))
 

@@ -230,7 +230,8 @@ def _read(path: Path) -> tuple[np.ndarray, list[str] | None]:
             names = [str(n) for n in stored["class_names"]] if "class_names" in stored.files else None
             return stored["vectors"], names
     except Exception as error:  # numpy raises whatever the damage leads to: zipfile, struct, pickle, value errors
-        raise ValueError(f"{path}: not readable as label embeddings ({error}); store plain float arrays with numpy.savez") from error
+        message = f"{path}: not readable as label embeddings ({error}); store plain float arrays with numpy.savez"
+        raise ValueError(message) from error
 
 
 def _check(vectors: np.ndarray, names: list[str] | None, where: object) -> None:
@@ -238,7 +239,9 @@ def _check(vectors: np.ndarray, names: list[str] | None, where: object) -> None:
         raise ValueError(f"{where}: vectors of shape {vectors.shape} and type {vectors.dtype}; they must be (classes, D) floats")
     bad = np.flatnonzero(~np.isfinite(vectors).all(1) | ~np.any(vectors, axis=1))
     if bad.size:
-        raise ValueError(f"{where}: row {bad[0]} is all zero or not finite ({bad.size} such rows); every class needs a direction")
+        raise ValueError(
+            f"{where}: row {bad[0]} is all zero or not finite ({bad.size} such rows); every class needs a direction"
+        )
     if names is not None and (len(names) != len(vectors) or len(set(names)) != len(names)):
         raise ValueError(f"{where}: {len(vectors)} vectors, {len(names)} class names ({len(set(names))} different); they must match")
 
@@ -257,7 +260,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m migstudy.label_embeddings", description=main.__doc__)
     parser.add_argument("--build", action="store_true", required=True, help="encode and write")
     parser.add_argument("--encoder", choices=sorted(_ENCODERS), default="sentence", help="with --texts: which encoder")
-    parser.add_argument("--texts", type=Path, help="your classes, one `class name<TAB>text` a line (no tab: the name is the text)")
+    own = "your classes, one `class name<TAB>text` a line (no tab: the name is the text)"
+    parser.add_argument("--texts", type=Path, help=own)
     parser.add_argument("--out", type=Path, help="folder of the shipped files, or with --texts the .npz to write")
     options = parser.parse_args(arguments)
     if options.texts is None:

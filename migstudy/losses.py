@@ -105,7 +105,8 @@ class GestureLoss(nn.Module):
     def forward(self, output: ModelOutput, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         logits = output.logits
         if labels.device.type == "cpu" and labels.numel() and int(labels.min()) < 0:
-            raise ValueError(f"clip {int(labels.argmin())} of the batch has label {int(labels.min())}; train on labelled clips only")
+            worst = int(labels.argmin())
+            raise ValueError(f"clip {worst} of the batch has label {int(labels[worst])}; train on labelled clips only")
         weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
         total = F.cross_entropy(logits, labels, weight=weights, label_smoothing=self.label_smoothing)
         parts = {"cross_entropy": total.detach()}

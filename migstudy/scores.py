@@ -200,8 +200,11 @@ def align_scores(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     for name, table in others:
         if list(table["clip_id"]) != list(reference["clip_id"]):
             mine, theirs = set(table["clip_id"]), set(reference["clip_id"])
-            only = [f"{len(x)} only in {who!r} (first: {min(x)})" for x, who in ((theirs - mine, first), (mine - theirs, name)) if x]
-            raise ValueError(f"scores {first!r} and {name!r} are of different clips: {', '.join(only)}; score both on the same split")
+            sides = ((theirs - mine, first), (mine - theirs, name))
+            only = ", ".join(f"{len(x)} only in {who!r} (first: {min(x)})" for x, who in sides if x)
+            raise ValueError(
+                f"scores {first!r} and {name!r} are of different clips: {only}; score both on the same split"
+            )
         if len(table.columns) != len(reference.columns):
             raise ValueError(
                 f"scores {first!r} have {len(reference.columns) - len(KEY_COLUMNS)} classes, {name!r} "

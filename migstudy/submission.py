@@ -94,7 +94,9 @@ def validate_submission(
             text = archive.read(form.member).decode("utf-8")
     except (zipfile.BadZipFile, UnicodeDecodeError, OSError) as error:
         return [f"{path.name} is not a readable zip of UTF-8 text ({error}); zip {form.member} again"]
-    problems = ["it begins with a byte-order mark, which becomes part of the first id; save as plain UTF-8"] if text[:1] == "\ufeff" else []
+    problems = []
+    if text.startswith("\ufeff"):
+        problems.append("it begins with a byte-order mark, which becomes part of the first id; save as plain UTF-8")
     rows = [(number, row) for number, row in enumerate(csv.reader(io.StringIO(text.removeprefix("\ufeff"))), 1) if row]
     has_header = bool(rows) and [cell.strip().lower() for cell in rows[0][1]] == ["id", "target"]
     if form.header and (not rows or tuple(rows[0][1]) != form.header):
@@ -109,7 +111,8 @@ def validate_submission(
     bad = [f"{number} ({clip}: {target!r})" for number, clip, target in pairs if not _is_class(target, num_classes)]
     if bad:
         problems.append(f"rows {_few(bad)} have no class 0..{num_classes - 1}")
-    return problems + _compare_ids([clip for _, clip, _ in pairs], list(challenge_ids() if expected_ids is None else expected_ids))
+    expected = list(challenge_ids() if expected_ids is None else expected_ids)
+    return problems + _compare_ids([clip for _, clip, _ in pairs], expected)
 
 
 def _format(year: int) -> SubmissionFormat:

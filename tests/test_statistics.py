@@ -198,7 +198,8 @@ def runs(rng, subjects, seeds, effect, seed_sd, clips=20):
 
 
 @pytest.mark.parametrize(
-    "subjects, seeds, seed_sd, lowest, highest", [(30, 5, 0.02, 0.91, 0.995), (10, 3, 0.02, 0.91, 0.998), (30, 3, 0.05, 0.84, 0.96)]
+    "subjects, seeds, seed_sd, lowest, highest",
+    [(30, 5, 0.02, 0.91, 0.995), (10, 3, 0.02, 0.91, 0.998), (30, 3, 0.05, 0.84, 0.96)],
 )
 def test_hierarchical_interval_covers_the_true_effect(subjects, seeds, seed_sd, lowest, highest):
     rng = np.random.default_rng(7)
