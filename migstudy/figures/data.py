@@ -65,9 +65,14 @@ def draw_doctor(report) -> Figure:
     return fig
 
 
-def short_name(name: str, width: int = 44) -> str:
+def short_name(name: str, width: int = 52) -> str:
     """A class name cut at a word to at most `width` letters."""
     return textwrap.shorten(name, width, placeholder=" …")
+
+
+def numbered(index: int) -> str:
+    """A class index two digits wide, so that columns of them align."""
+    return f"{index:2d}".replace(" ", "\u2007")  # a blank as wide as a digit
 
 
 def _splits(found) -> list[str]:
@@ -77,6 +82,12 @@ def _splits(found) -> list[str]:
 
 def _colour(split: str) -> str:
     return style.SPLITS.get(split, style.GREY)
+
+
+def _highest(values) -> float:
+    """The largest finite number, 0 where there is none."""
+    values = np.asarray(values, float)
+    return float(values[np.isfinite(values)].max(initial=0.0))
 
 
 def _class_table(data) -> pd.DataFrame:
@@ -106,9 +117,10 @@ def _class_axes(ax: Axes, table: pd.DataFrame, names: bool) -> None:
     order = wide.sort_values([first], ascending=True, kind="stable").index
     name = table.drop_duplicates("label").set_index("label")["class"]
     y = np.arange(len(order))
-    for split in splits:
+    for k, split in enumerate(splits):
         counts = wide.loc[order, split].to_numpy(float)
-        ax.scatter(np.where(counts > 0, counts, _ZERO), y, s=13 if names else 8, marker=_MARKERS.get(split, "o"), lw=0.7,
+        beside = y - 0.2 * (k - (len(splits) - 1) / 2)  # equal counts must not hide each other
+        ax.scatter(np.where(counts > 0, counts, _ZERO), beside, s=13 if names else 8, marker=_MARKERS.get(split, "o"), lw=0.7,
                    facecolors=[_colour(split) if c else "white" for c in counts], edgecolors=_colour(split), zorder=3)  # fmt: skip
         ax.scatter([], [], marker=_MARKERS.get(split, "o"), color=_colour(split), s=13, lw=0.7,
                    label=f"{split} ({int(counts.sum()):,} clips)" if names else split)  # fmt: skip
@@ -118,11 +130,12 @@ def _class_axes(ax: Axes, table: pd.DataFrame, names: bool) -> None:
     decades = [10**k for k in range(int(np.log10(top)) + 1)]
     ax.xaxis.set_major_locator(FixedLocator([_ZERO, *decades]))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda v, _: "0" if v < 0.9 else f"{v:,.0f}"))
+    ax.xaxis.set_minor_locator(FixedLocator([k * decade for decade in decades for k in range(2, 10)]))
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.axvspan(_ZERO * 0.5, _ZERO * 1.45, color="#F3F3F3", lw=0, zorder=0)
     ax.grid(axis="y" if names else "x")
     if names:
-        ax.set_yticks(y, [f"{short_name(name[k])}  {k:2d}" for k in order])
+        ax.set_yticks(y, [f"{short_name(name[k])}  {numbered(k)}" for k in order])
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
     else:
@@ -137,7 +150,7 @@ def _length_axes(ax: Axes, table: pd.DataFrame, clip_len: int | None) -> None:
         frames, share = part["frames"].to_numpy(float), part["clips"].cumsum().to_numpy() / part["clips"].sum()
         median = frames[np.searchsorted(share, 0.5)]
         ax.step(np.concatenate([frames[:1], frames]), np.concatenate([[0], share]), where="post", color=_colour(split),
-                label=f"{split}, median {median:.0f}")  # fmt: skip
+                label=f"{split}, {median:.0f}")  # fmt: skip
     low, high = table["frames"].min(), table["frames"].max()
     if low > 0 and high > 8 * low:
         ax.set_xscale("log")
@@ -151,7 +164,7 @@ def _length_axes(ax: Axes, table: pd.DataFrame, clip_len: int | None) -> None:
                 transform=ax.get_xaxis_transform())  # fmt: skip
     ax.set(title="clip length" if not clip_len else "", xlabel="frames", ylabel="share of clips", ylim=(0, 1.02))
     ax.grid()
-    ax.legend(loc="lower right", handlelength=1.2, borderaxespad=0.1)
+    ax.legend(loc="upper left", title="median", title_fontsize=7, alignment="left", handlelength=1.2, borderaxespad=0.2)
 
 
 _SIGNS = {"ok": ("ok", style.GREEN), "warn": ("look", "#B26B00"), "error": ("FAULT", style.VERMILION)}
@@ -185,12 +198,14 @@ def _missing_axes(ax: Axes, table: pd.DataFrame) -> None:
         ax.barh(np.arange(len(parts)) + (k - (len(splits) - 1) / 2) * thick, rate, thick * 0.9, color=_colour(split))
     ax.set_yticks(range(len(parts)), [part.replace("_", " ") for part in parts])
     ax.invert_yaxis()
-    ax.set(title="missing joints", xlabel="share of (frame, joint)", xlim=(0, max(0.01, table["rate"].max() * 1.15)))
+    ax.set(title="missing joints", xlabel="share of (frame, joint)", xlim=(0, max(0.01, _highest(table["rate"]) * 1.15)))
     ax.grid(axis="x")
 
 
 def _joint_axes(ax: Axes, table: pd.DataFrame) -> None:
     """Rates a joint; joints in their order, parts told apart by their background."""
+    order = {part: k for k, part in enumerate(dict.fromkeys(table["part"]))}
+    table = table.sort_values("part", key=lambda part: part.map(order), kind="stable")
     x = np.arange(len(table))
     kinds = {"missing": (style.BLUE, "missing (cells)", "o"), "frozen": (style.ORANGE, "frozen (clips)", "s"),
              "jump": (style.VERMILION, "jumping (steps)", "^")}  # fmt: skip
@@ -201,11 +216,11 @@ def _joint_axes(ax: Axes, table: pd.DataFrame) -> None:
     for k, (start, end) in enumerate(zip(starts, ends, strict=True)):
         if k % 2 == 0:
             ax.axvspan(start - 0.5, end - 0.5, color="#F3F3F3", lw=0, zorder=0)
-        if end - start >= 0.045 * len(table):
+        if end - start >= 0.03 * len(table):
             ax.text((start + end - 1) / 2, -0.04, table["part"].iloc[start].replace("_", " "), rotation=90, ha="center",
                     va="top", fontsize=7, transform=ax.get_xaxis_transform())  # fmt: skip
     ax.set_xticks([])
-    top = max(0.02, float(np.nanmax(table[list(kinds)].to_numpy())) * 1.25)
+    top = max(0.02, _highest(table[list(kinds)]) * 1.25)
     ax.set(title="each joint", ylabel="rate", xlim=(-0.6, len(table) - 0.4), ylim=(-0.02 * top, top))
     ax.grid(axis="y")
     ax.legend(loc="upper left", ncols=3, handletextpad=0.1, columnspacing=0.8, borderaxespad=0.1)
@@ -222,7 +237,7 @@ def _split_axes(ax: Axes, table: pd.DataFrame) -> None:
                color=_colour(split), label=split)  # fmt: skip
     ax.set_xticks(range(3), labels)
     ax.tick_params(axis="x", length=0)
-    ax.set(title="each split", ylim=(0, max(0.01, float(table[kinds].to_numpy().max()) * 1.15)))
+    ax.set(title="each split", ylim=(0, max(0.01, _highest(table[kinds]) * 1.15)))
     ax.grid(axis="y")
 
 
@@ -233,7 +248,7 @@ def _hand_axes(ax: Axes, table: pd.DataFrame) -> None:
         ax.text(0.5, 0.5, "no hands in\nthis skeleton", ha="center", va="center", transform=ax.transAxes, fontsize=7)
         return
     wide = table.pivot(index="hand", columns="wrist", values="distance")
-    ax.imshow(wide, cmap="Blues", vmin=0, vmax=np.nanmax(wide.to_numpy()) * 1.4, aspect="auto")
+    ax.imshow(wide, cmap="Blues", vmin=0, vmax=max(0.01, _highest(wide) * 1.4), aspect="auto")
     for (i, j), value in np.ndenumerate(wide.to_numpy()):
         ax.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=8)
     ax.set_xticks(range(wide.shape[1]), [str(w).replace("_", " ").replace(" wrist", "") for w in wide.columns])

@@ -38,7 +38,7 @@ STYLE = {
     "axes.prop_cycle": mpl.cycler(color=SERIES), "image.interpolation": "nearest", "axes.unicode_minus": True,
 }  # fmt: skip
 
-SIDECAR_KEYS = ("title", "run_ids", "commit", "data_fingerprint", "data_source", "command")
+SIDECAR_KEYS = ("title", "run_ids", "commit", "data_fingerprint", "source", "command")
 
 
 class StudyFigure(Figure):
@@ -77,9 +77,9 @@ def add_source(fig: Figure, source: str, what: str = "measured on") -> None:
 def save_figure(fig: Figure, name: str, folder: str | Path = "figures", sources: Mapping | None = None) -> list[Path]:
     """Write `<name>.png` (200 dpi), `<name>.pdf` and the sidecar `<name>.json`; returns the three paths.
 
-    sources: `title` and `data_source` (both needed), and as known `run_ids` (list of str), `commit`, `data_fingerprint`,
-    `command`; the commit defaults to the checkout's, the command to the one that started the study. A relative folder
-    lies in the project. Each file is written aside and then renamed; the same figure gives the same bytes. Raises ValueError for a missing or unknown key or a name with a folder.
+    sources: `source`, the line that says what the data is (needed), and as known `title`, `run_ids` (list of str),
+    `commit`, `data_fingerprint`, `command`. The title defaults to the name in words, the commit to the checkout's, the
+    command to the one that started the study. A relative folder lies in the project. Each file is written aside and then renamed; the same figure gives the same bytes. Raises ValueError for a missing or unknown key or a name with a folder.
     """
     if Path(name).name != name or not name:
         raise ValueError(f"figure name {name!r}: give a plain name without folder or ending")
@@ -100,11 +100,10 @@ def _sidecar(name: str, sources: dict) -> dict:
     unknown = sorted(set(sources) - set(SIDECAR_KEYS))
     if unknown:
         raise ValueError(f"figure {name!r}: unknown sources {unknown}; the keys are {', '.join(SIDECAR_KEYS)}")
-    missing = [key for key in ("title", "data_source") if not str(sources.get(key) or "").strip()]
-    if missing:
-        raise ValueError(f"figure {name!r}: sources lack {' and '.join(missing)}")
+    if not str(sources.get("source") or "").strip():
+        raise ValueError(f"figure {name!r}: sources lack `source`, the line that says what data is shown")
     command = os.environ.get("MIGSTUDY_COMMAND")
-    known = {"run_ids": [], "commit": None, "data_fingerprint": None, "command": command} | sources
+    known = {"title": name.replace("_", " "), "run_ids": [], "commit": None, "data_fingerprint": None, "command": command} | sources
     known["run_ids"] = sorted(map(str, known["run_ids"]))
     known["commit"] = known["commit"] or git_commit() or None
     return {key: known[key] for key in SIDECAR_KEYS}
