@@ -32,7 +32,7 @@ DEFAULT_FPS = 25.0
 READER_VERSION = 1  # raise it whenever the same files would read differently: it is part of every cache key
 EMOTION_NAMES = ("lose", "win")
 _IMAGE_SIZES = ((1280, 720), (1920, 1080), (2560, 1440), (3840, 2160))
-_OUTSIDE = 0.005  # share of joints that may lie beyond the image before a larger one is assumed
+_SURE, _OUTSIDE = 0.2, 0.005  # share of sure joints that may lie beyond the image before a larger one is assumed
 
 
 class Release(NamedTuple):
@@ -170,12 +170,13 @@ def _skeleton_info(files: VideoFiles, layout: Layout, hashes: dict[Path, str], s
 
 
 def _describe(skeleton: Skeleton) -> SkeletonInfo:
-    """The image is the smallest usual size that holds nearly all joints, else the smallest that holds all."""
-    found = skeleton.points[skeleton.points[..., 2] > 0][:, :2]
-    allowed = _OUTSIDE * len(found)
-    sizes = [size for size in _IMAGE_SIZES if (found > size).any(1).sum() <= allowed]
-    width, height = sizes[0] if sizes else np.ceil(found.max(0)).astype(int)
-    return SkeletonInfo(len(skeleton.points), len(found), skeleton.blank, int(width), int(height))
+    """The image is the smallest usual size that holds nearly all sure joints, else the smallest that holds them all."""
+    scores = skeleton.points[..., 2]
+    sure = skeleton.points[scores > _SURE][:, :2]
+    allowed = _OUTSIDE * len(sure)
+    sizes = [size for size in _IMAGE_SIZES if (sure > size).any(1).sum() <= allowed]
+    width, height = sizes[0] if sizes else np.ceil(sure.max(0)).astype(int)
+    return SkeletonInfo(len(skeleton.points), int((scores > 0).sum()), skeleton.blank, int(width), int(height))
 
 
 def _points(files: VideoFiles, layout: Layout, hashes: dict[Path, str], store: Path) -> np.ndarray:
