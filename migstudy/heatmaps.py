@@ -26,8 +26,8 @@ def render_joints(
 
     keypoints (N, T, V, 2) in px of the output image, scores (N, T, V) or None for all 1; with a persons axis,
     (N, M, T, V, 2) and (N, M, T, V), persons are merged by the maximum. size: (H, W) or one side. sigma in px.
-    The window reaches from trunc(x - 3 sigma) to trunc(x + 3 sigma), up to one pixel farther left and up than right and
-    down, and a joint just outside the image still draws its edge. Returns (N, V, T, H, W). Raises ValueError on shapes that do not fit.
+    The window reaches from trunc(x - 3 sigma) to trunc(x + 3 sigma): up to a pixel farther left and up than right and
+    down; a joint just outside the image still draws its edge. Returns (N, V, T, H, W). Raises ValueError on shapes that do not fit.
     """
     keypoints, scores, (height, width) = _prepare(keypoints, scores, size)
     work = torch.promote_types(dtype, torch.float32)

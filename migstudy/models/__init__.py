@@ -1,0 +1,32 @@
+"""The networks of the study: one paper, one file. A file is imported when its model is first asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from migstudy.models.base import ModelOutput, StudyModel, average_views
+
+MODELS: dict[str, str] = {
+    "posec3d": "migstudy.models.posec3d:PoseC3D",
+}
+"""name -> "module:class", a string so that one model's heavy imports never burden another."""
+
+
+def list_models() -> list[str]:
+    return sorted(MODELS)
+
+
+def get_model_class(name: str) -> type[StudyModel]:
+    """The class behind a name; raises ValueError with the known names."""
+    if name not in MODELS:
+        raise ValueError(f"unknown model {name!r}; known: {', '.join(list_models())}")
+    module, _, cls = MODELS[name].partition(":")
+    return getattr(import_module(module), cls)
+
+
+def create_model(name: str, **config) -> StudyModel:
+    """A freshly initialised model: `create_model("posec3d", in_channels=41, embedding_dim=384)`."""
+    return get_model_class(name)(**config)
+
+
+__all__ = ["MODELS", "ModelOutput", "StudyModel", "average_views", "create_model", "get_model_class", "list_models"]

@@ -1,0 +1,119 @@
+"""One contract for every model of the registry."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from migstudy.models import MODELS, ModelOutput, average_views, create_model, get_model_class, list_models
+
+# name -> (a small configuration, its input shape); a new model must be entered here
+CASES = {
+    "posec3d": (
+        {"in_channels": 5, "num_classes": 7, "base_channels": 4, "stage_blocks": [1, 2, 1], "embedding_dim": 6},
+        (2, 5, 6, 16, 16),
+    ),
+}
+
+
+def build(name):
+    config, shape = CASES[name]
+    torch.manual_seed(0)
+    model = create_model(name, **config)
+    return model, torch.rand(shape, generator=torch.Generator().manual_seed(1))
+
+
+def test_every_model_has_a_case():
+    assert set(CASES) == set(MODELS) == set(list_models())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_forward_gives_the_promised_shapes(name):
+    model, inputs = build(name)
+    config = CASES[name][0]
+    output = model(inputs)
+    assert isinstance(output, ModelOutput)
+    batch, width = output.features.shape
+    assert output.logits.shape == (batch, config["num_classes"]) and batch == len(inputs)
+    assert output.tokens.ndim == 3 and output.tokens.shape[::2] == (batch, width)
+    if config.get("embedding_dim"):
+        assert output.embedding.shape == (batch, config["embedding_dim"])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_parameter_gets_a_gradient(name):
+    model, inputs = build(name)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.01)  # off zero, where a branch that starts at 0 would hide what lies behind it
+    output = model.train()(inputs)
+    heads = [output.logits, output.features, *([] if output.embedding is None else [output.embedding])]
+    sum((head * torch.linspace(-1, 1, head.shape[1])).square().sum() for head in heads).backward()
+    silent = [key for key, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not silent
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_eval_is_deterministic_and_each_clip_stands_alone(name):
+    model, inputs = build(name)
+    model.eval()
+    with torch.inference_mode():
+        together, again = model(inputs), model(inputs)
+        alone = model(inputs[1:])
+    for field in ("logits", "features", "tokens"):
+        assert torch.equal(getattr(together, field), getattr(again, field))
+        torch.testing.assert_close(getattr(together, field)[1:], getattr(alone, field), atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_initialisation_follows_the_seed(name):
+    first, second = build(name)[0].state_dict(), build(name)[0].state_dict()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_weights_and_configuration_survive_the_disk(name, tmp_path):
+    model, inputs = build(name)
+    model.train()(inputs)  # running statistics that are no longer those of a fresh model
+    model.to(memory_format=torch.channels_last_3d if inputs.ndim == 5 else torch.preserve_format)
+    model.save_pretrained(tmp_path)
+    assert {"model.safetensors", "config.json"} <= {path.name for path in tmp_path.iterdir()}
+    loaded = get_model_class(name).from_pretrained(tmp_path)
+    assert not loaded.training
+    theirs = loaded.state_dict()
+    assert theirs.keys() == model.state_dict().keys()
+    assert all(torch.equal(value, theirs[key]) for key, value in model.state_dict().items())
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(inputs).logits, model.eval()(inputs).logits)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_file_of_another_model_is_refused(name, tmp_path):
+    model, _ = build(name)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        get_model_class(name).from_pretrained(tmp_path, num_classes=CASES[name][0]["num_classes"] + 1)
+
+
+def test_views_average_probabilities_not_logits():
+    logits = torch.tensor([[[4.0, 0.0], [0.0, 1.0]]])
+    expected = (torch.tensor([4.0, 0.0]).softmax(0) + torch.tensor([0.0, 1.0]).softmax(0)) / 2
+    torch.testing.assert_close(average_views(logits)[0], expected)
+    assert not torch.allclose(average_views(logits), logits.mean(1).softmax(-1), atol=1e-2)
+
+
+def test_an_unknown_model_is_named():
+    with pytest.raises(ValueError, match="unknown model 'posec4d'; known: .*posec3d"):
+        create_model("posec4d")
+
+
+def test_the_skeleton_path_imports_no_video_toolbox():
+    code = (
+        "import sys, migstudy.temporal, migstudy.augment, migstudy.heatmaps, migstudy.models.posec3d\n"
+        "heavy = {'torchvision', 'timm', 'papermill', 'mediapipe', 'matplotlib'} & set(sys.modules)\n"
+        "sys.exit(', '.join(sorted(heavy)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
