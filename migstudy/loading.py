@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,19 +17,23 @@ from torch.utils.data import DataLoader, Dataset
 from migstudy import augment, paths
 from migstudy.clips import Clip, ClipSet
 from migstudy.config import GestureConfig
-from migstudy.heatmaps import mirror_heatmaps, render_joints, render_limbs
+from migstudy.heatmaps import render_views
 from migstudy.temporal import SAMPLERS
 from migstudy.topology import Topology
 
 
 @dataclass(frozen=True)
 class GestureData:
-    """Three disjoint parts of one dataset, seen in the configured topology, and the whole set's fingerprint."""
+    """One dataset as it was read, and its three disjoint parts in the configured topology."""
 
+    whole: ClipSet
     train: ClipSet
     val: ClipSet
     test: ClipSet
-    fingerprint: str
+
+    @property
+    def fingerprint(self) -> str:
+        return self.whole.fingerprint
 
     @property
     def topology(self) -> Topology:
@@ -48,25 +53,30 @@ def open_data(config: GestureConfig) -> GestureData:
 
     Raises ValueError when a part is empty.
     """
-    from migstudy.datasets import open_dataset
+    from migstudy.datasets import kind_of, open_dataset
 
     config = config.resolved()
-    folder = simulated_folder(config.profile) if config.data == "simulator" else paths.resolve(config.data)
-    clips = open_dataset(folder, val_fraction=config.val_fraction)
-    fingerprint = clips.fingerprint
-    if config.topology != "native":
-        clips = clips.to_topology(config.topology)
+    place = data_path(config.data, config.profile)
+    options = {
+        "release": {"cache": os.environ.get("MIGSTUDY_CACHE") or paths.resolve("data/cache")},
+        "npz": {"val_fraction": config.val_fraction},
+        "pickle": {"val_fraction": config.val_fraction},
+    }
+    whole = open_dataset(place, **options.get(kind_of(place) if place.exists() else "", {}))
+    clips = whole if config.topology == "native" else whole.to_topology(config.topology)
     parts = {split: clips.select(split=split) for split in ("train", "val", "test")}
     for split, part in parts.items():
         if len(part) == 0:
-            raise ValueError(f"{folder}: no clips in split {split!r}; training needs train, val and test")
-    return GestureData(**parts, fingerprint=fingerprint)
+            raise ValueError(f"{place}: no clips in split {split!r}; training needs train, val and test")
+    return GestureData(whole, **parts)
 
 
-def simulated_folder(profile: str):
-    """The simulated release of a profile under data/simulated, written when it is not there yet (seed 0)."""
+def data_path(data: str, profile: str) -> Path:
+    """Where a dataset lies; `simulator` is written to data/simulated/<profile> when it is not there yet (seed 0)."""
     from migstudy.simulate import simulate
 
+    if data != "simulator":
+        return paths.resolve(data)
     return simulate(paths.resolve(f"data/simulated/{profile}"), profile=profile, seed=0, workers=os.cpu_count() or 1)
 
 
@@ -95,7 +105,7 @@ class GestureDataset(Dataset):
 
     def _coordinates(self, keypoints, scores, clip: Clip, rng, flip: float):
         if rng is None:
-            return augment.test_coordinates(keypoints, scores, clip.image_size, self.config.test_size)
+            return augment.eval_coordinates(keypoints, scores, clip.image_size, self.config.test_size)
         size, mirror = self.config.train_size, self.clips.topology.mirror
         return augment.train_coordinates(
             keypoints, scores, clip.image_size, mirror, rng, size, _resize_before_crop(size), (self.config.crop_area, 1.0),
@@ -161,22 +171,19 @@ def channels(topology: Topology, config: GestureConfig, dimensions: int = 2) -> 
 def represent(batch: dict, topology: Topology, config: GestureConfig, size: int, mirror: bool = False) -> torch.Tensor:
     """Draw a batch on its device: (N, T, V, 2) -> joint or limb heatmaps (N * views, C, clip_len, size, size).
 
-    The views stand along time in the batch; `mirror` adds each view's mirror image after it.
+    The views stand along time in the batch; `mirror` adds the mirror images of all.
     """
     keypoints, scores = batch["keypoints"], batch["scores"]
-    n, frames, v = scores.shape
-    views = frames // config.clip_len
-    keypoints = keypoints.reshape(n * views, config.clip_len, v, 2)
-    scores = scores.reshape(n * views, config.clip_len, v)
-    if config.stream == "joint":
-        volume, permutation = render_joints(keypoints, scores, size, config.sigma), topology.mirror
-    else:
-        planes = v // topology.num_joints
-        edges = [(a + p * topology.num_joints, b + p * topology.num_joints) for p in range(planes) for a, b in topology.edges]
-        volume, permutation = render_limbs(keypoints, scores, edges, size, config.sigma), topology.limb_mirror
-    if mirror:
-        volume = torch.stack([volume, mirror_heatmaps(volume, permutation)], 1).flatten(0, 1)
-    return volume
+    views, planes = scores.shape[1] // config.clip_len, scores.shape[2] // topology.num_joints
+    edges, permutation = None, topology.mirror
+    if config.stream == "limb":
+        v = topology.num_joints
+        edges = [(a + plane * v, b + plane * v) for plane in range(planes) for a, b in topology.edges]
+        permutation = topology.limb_mirror
+    volume = render_views(
+        keypoints, scores, size, config.sigma, num_clips=views, edges=edges, permutation=permutation if mirror else None
+    )
+    return volume.flatten(0, 1)
 
 
 def with_labels(clips: ClipSet) -> ClipSet:

@@ -98,6 +98,11 @@ def run_id(task: str, params: Mapping[str, Any], fingerprint: str) -> str:
     return f"{task}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}"
 
 
+def same_question(params: Mapping[str, Any]) -> str:
+    """A key that two runs share when they asked for the same thing, wherever and however fast they ran."""
+    return _identity("", params, "")
+
+
 def notebook_version(task: str) -> str:
     """Hash of a notebook's cells; empty when there is no such notebook (the parts are used elsewhere)."""
     path = paths.resolve(f"notebooks/{task}.ipynb")

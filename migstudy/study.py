@@ -46,7 +46,7 @@ def variant_of(params: Mapping[str, object]) -> str:
 def run_study(profile: str, workers: int = 0, seeds: tuple[int, ...] = SEEDS) -> int:
     """All notebooks and runs in order, resuming what is there; returns the number of failures."""
     from migstudy.execute import run_notebook
-    from migstudy.loading import simulated_folder
+    from migstudy.loading import data_path
 
     failures = 0
     started = time.monotonic()
@@ -62,7 +62,7 @@ def run_study(profile: str, workers: int = 0, seeds: tuple[int, ...] = SEEDS) ->
             failures += 1
             print(f"FAILED {dict(cell) or title}\n{said}", file=sys.stderr)
 
-    step(f"simulate the {profile} dataset", lambda: simulated_folder(profile))
+    step(f"simulate the {profile} dataset", lambda: data_path("simulator", profile))
     for name in ("01_dataset", "02_representation"):
         step(f"notebook {name}", lambda name=name: run_notebook(name, {"profile": profile}, quiet=True))
     plan = cells(profile, seeds)

@@ -28,7 +28,7 @@ from migstudy.evaluate import evaluate
 from migstudy.label_embeddings import get_label_embeddings
 from migstudy.loading import GestureData, channels, eval_loader, open_data, represent, start_epoch, train_loader, with_labels
 from migstudy.losses import GestureLoss
-from migstudy.models import create_model
+from migstudy.models import average_views, create_model
 from migstudy.runs import Run, open_run
 from migstudy.scores import load_scores, make_scores, save_scores
 
@@ -117,7 +117,7 @@ def build(config: GestureConfig, data: GestureData) -> tuple[torch.nn.Module, Ge
         num_classes=len(data.class_names), base_channels=config.base_channels, stage_blocks=config.blocks,
         stem_stride=config.stem_stride, dropout=config.dropout, embedding_dim=criterion.embedding_dim,
     )  # fmt: skip
-    return model, criterion
+    return model.to(memory_format=torch.channels_last_3d), criterion
 
 
 def make_optimizer(config: GestureConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
@@ -155,7 +155,7 @@ def predict(
         n = len(batch["label"])
         with accelerator.autocast():
             logits = model(represent(batch, clips.topology, config, config.test_size, mirror)).logits
-        mean = logits.float().softmax(-1).reshape(n, -1, logits.shape[-1]).mean(1)
+        mean = average_views(logits.float().reshape(n, -1, logits.shape[-1]))
         mean, index = accelerator.gather_for_metrics((mean, batch["index"]))
         probabilities.append(mean.cpu().numpy())
         seen.append(index.cpu().numpy())

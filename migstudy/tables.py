@@ -1,0 +1,138 @@
+"""The study's tables: scores of each variant, effects against a base, streams and their fusion, real recordings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from migstudy import paths
+from migstudy.comparison import compare
+from migstudy.evaluate import evaluate
+from migstudy.fusion import fuse, learn_weights
+from migstudy.results import Groups, find_runs, labelled_scores, runs_of_data, stream_runs
+from migstudy.statistics import holm
+from migstudy.study import SEEDS, SHUFFLED, VARIANTS
+
+HEADLINE = ("top1", "macro_f1")
+SUMMARY = ("top1", "top5", "mean_class_accuracy", "macro_f1")
+
+
+def score_table(groups: Groups) -> pd.DataFrame:
+    """One row a variant: seeds and, for each metric, mean over seeds, sd between them, 95 % interval over test subjects.
+
+    A variant without runs stands there as missing.
+    """
+    return pd.DataFrame([_row(name, [labelled_scores(run) for run in runs]) for name, runs in groups.items()])
+
+
+def stream_table(profile: str, data: str = "simulator") -> pd.DataFrame:
+    """Joint, limb and their fusions, rows as in `score_table`; weights learned on validation clips alone."""
+    groups = stream_runs(profile, data)
+    test = {name: [labelled_scores(run) for run in runs] for name, runs in groups.items()}
+    val = {name: [labelled_scores(run, "val") for run in runs] for name, runs in groups.items()}
+    pairs = [dict(zip(test, scores, strict=True)) for scores in zip(*test.values(), strict=False)]
+    learned = [learn_weights(dict(zip(val, scores, strict=True))).weights for scores in zip(*val.values(), strict=False)]
+    answers = {**test, "0.4 joint + 0.6 limb": [fuse(pair, "miga2023") for pair in pairs],
+               "weights learned on val": [fuse(pair, w) for pair, w in zip(pairs, learned, strict=True)]}  # fmt: skip
+    return pd.DataFrame([_row(name, tables) for name, tables in answers.items()])
+
+
+def effect_table(groups: Groups, base: str = "base") -> pd.DataFrame:
+    """One row a variant and metric: difference from the base over seeds and subjects together.
+
+    Columns: variant, metric, seeds, effect, low, high (percentage points; 95 %, hierarchical bootstrap), p (paired swap test
+    by subject, Holm over the variants of a metric), by_seed (each run minus the base's mean). A missing variant stays, with
+    NaN.
+    """
+    tables = {name: [labelled_scores(run) for run in runs] for name, runs in groups.items()}
+    rows = []
+    for metric in HEADLINE:
+        start = np.mean([evaluate(table, n_boot=0)[metric] for table in tables[base]]) if tables[base] else np.nan
+        for name in groups:
+            if name == base:
+                continue
+            row = dict(variant=name, metric=metric, seeds=len(tables[name]), effect=np.nan, low=np.nan, high=np.nan,
+                       p=np.nan, by_seed=[])  # fmt: skip
+            if tables[name] and tables[base]:
+                found = compare(tables[name], tables[base], metric)
+                row |= dict(zip(("effect", "low", "high"), 100 * np.array(found.effect), strict=True))
+                row["p"] = found.swap.p_value if found.swap else np.nan
+                row["by_seed"] = [100 * (evaluate(table, n_boot=0)[metric] - start) for table in tables[name]]
+            rows.append(row)
+    table = pd.DataFrame(rows)
+    for metric in HEADLINE:
+        tested = (table["metric"] == metric) & table["p"].notna()
+        table.loc[tested, "p"] = holm(table.loc[tested, "p"])
+    return table
+
+
+def seed_effects(effects: pd.DataFrame) -> pd.DataFrame:
+    """The single runs behind an `effect_table`: variant, metric, effect (percentage points)."""
+    long = effects[["variant", "metric", "by_seed"]].explode("by_seed").dropna()
+    return long.rename(columns={"by_seed": "effect"}).reset_index(drop=True)
+
+
+def control_table(profile: str, data: str = "simulator") -> pd.DataFrame:
+    """Training on shuffled labels beside the real thing and the blind answer, on the test clips."""
+    asked = {"all three": VARIANTS["all three"], "shuffled labels": SHUFFLED}
+    groups = find_runs(asked, profile, data, SEEDS[:1])
+    rows = [_row(name, [labelled_scores(run) for run in runs]) for name, runs in groups.items()]
+    for run in groups["all three"]:
+        blind = run.read_json("metrics.json")["test"]["majority"]
+        rows.append({"variant": f"always {blind['name']!r}", **{m: blind[m] for m in SUMMARY if m in blind}})
+    return pd.DataFrame(rows)
+
+
+RECORDINGS = {"NATOPS": "natops.npz", "Northwestern-UCLA": "nw_ucla.npz"}
+
+
+def recordings_table() -> pd.DataFrame:
+    """Runs of the training notebook on public recordings of gestures, rows as in `score_table`; missing until run.
+
+    Runs of one dataset that differ in more than the seed stand apart.
+    """
+    rows = []
+    for title, file in RECORDINGS.items():
+        kinds: dict[str, list] = {}
+        for run in runs_of_data(file):
+            params = {k: v for k, v in run.read_json("params.json")["params"].items() if k not in ("seed", "threads", "workers")}
+            kinds.setdefault(json.dumps(params, sort_keys=True), []).append(run)
+        for params, runs in kinds.items() or [("{}", [])]:
+            settings = {k: json.loads(params).get(k) for k in ("stream", "projection", "epochs")}
+            rows.append({**_row(title, [labelled_scores(run) for run in runs]), **settings})
+    return pd.DataFrame(rows)
+
+
+def write_table(table: pd.DataFrame, name: str, sources: Mapping[str, object], folder: str = "figures") -> list:
+    """A table as Markdown and CSV, with a JSON sidecar that says where its numbers come from."""
+    target, title = paths.resolve(folder), sources["title"]
+    text = f"{title}. Measured on: {sources['source']}.\n\n{table.round(3).to_markdown(index=False)}\n"
+    return [
+        paths.write_text(target / f"{name}.md", text),
+        paths.write_text(target / f"{name}.csv", table.to_csv(index=False)),
+        paths.write_text(target / f"{name}.json", json.dumps(dict(sources), indent=1, ensure_ascii=False) + "\n"),
+    ]
+
+
+def _row(name: str, scores: Sequence[pd.DataFrame]) -> dict[str, object]:
+    measured = [evaluate(table, n_boot=2000) for table in scores]
+    row: dict[str, object] = {"variant": name, "seeds": len(measured)}
+    for metric in SUMMARY:
+        values = [m[metric] for m in measured]
+        row[metric] = np.mean(values) if values else np.nan
+        row[f"{metric} sd"] = np.std(values, ddof=1) if len(values) > 1 else np.nan
+        row[f"{metric} interval"] = _interval([m["intervals"][metric] for m in measured])
+    return row
+
+
+def _interval(bounds: Sequence[tuple[float | None, float | None]]) -> str:
+    """The mean of the seeds' bounds; a seed moves them far less than the subjects do."""
+    if not bounds:
+        return "missing"
+    if any(None in pair for pair in bounds):
+        return "-"
+    low, high = np.mean(np.array(bounds, float), axis=0)
+    return f"{low:.3f} to {high:.3f}"
