@@ -176,6 +176,8 @@ def test_short_limbs_take_the_first_joints_score_and_long_ones_the_smaller():
     assert short.max() == pytest.approx(0.9)
     long = render_limbs(torch.tensor([[[[3.0, 5.0], [8.0, 5.0]]]]), scores, edges, 12)
     np.testing.assert_allclose(long[0, 0, 0, 5, 3:9].numpy(), 0.3, rtol=1e-6)
+    just_one_pixel = render_limbs(torch.tensor([[[[5.0, 5.0], [5.0, 6.0]]]]), scores, edges, 12)
+    assert just_one_pixel.max() == pytest.approx(0.3)
     assert not render_limbs(torch.tensor([[[[5.0, 5.0], [5.5, 5.0]]]]), scores * 1e-3, edges, 12).any()
 
 

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from migstudy.models import MODELS, ModelOutput, average_views, create_model, get_model_class, list_models
 
@@ -90,11 +91,16 @@ def test_weights_and_configuration_survive_the_disk(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_a_file_of_another_model_is_refused(name, tmp_path):
+def test_a_file_of_another_or_half_a_model_is_refused(name, tmp_path):
     model, _ = build(name)
     model.save_pretrained(tmp_path)
     with pytest.raises(RuntimeError, match="size mismatch"):
         get_model_class(name).from_pretrained(tmp_path, num_classes=CASES[name][0]["num_classes"] + 1)
+    state = load_file(tmp_path / "model.safetensors")
+    state.popitem()
+    save_file(state, tmp_path / "model.safetensors")
+    with pytest.raises(RuntimeError, match="[Mm]issing key"):
+        get_model_class(name).from_pretrained(tmp_path)
 
 
 def test_views_average_probabilities_not_logits():
