@@ -94,8 +94,8 @@ class DoctorReport:
 def examine(clipset: ClipSet, release_report: ReadReport | None = None) -> DoctorReport:
     """Examine a ClipSet: protocol counts, overlaps between splits, classes, and the quality of its poses.
 
-    release_report: the reader's account (`imigue.read_release`), which also knows skipped videos; without it, counts are
-    compared when the clips of each video are as many as the challenge's. Frames are measured a few thousand at a time,
+    release_report: the reader's account (`imigue.read_release`), which also knows skipped videos; without it, counts
+    are compared when each video has as many clips as the challenge's. Frames are measured a few thousand at a time,
     so memory stays bounded. Raises ValueError for an empty set.
     """
     if not len(clipset):

@@ -164,7 +164,7 @@ def _frozen(chunk: _Chunk) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _jumps(chunk: _Chunk, fps: float) -> np.ndarray:
-    """(F, V) whether a joint, sure before and after, came here faster than a body moves and than it moves in the clip."""
+    """(F, V) whether a joint, sure before and after, came here too fast for a body and for this clip."""
     step = np.zeros(chunk.scores.shape, np.float32)
     step[1:] = np.linalg.norm(chunk.points[1:] - chunk.points[:-1], axis=-1)
     step[1:] *= chunk.sure[1:] & chunk.sure[:-1] & chunk.is_step()[1:, None]

@@ -48,10 +48,10 @@ def complete_splits(
             return split, ["no labels, no splits"]
         test, rule = hold_out(labels, subjects, test_fraction, seed)
         split = np.where(test, "test", "train").astype(object)
-        told.append(f"test is ours: {rule}")
+        told += [f"test is ours: {rule}"] if test.any() else []
     train = np.flatnonzero(split == "train")
     if not (split == "val").any() and len(train):
         held, rule = hold_out(np.asarray(labels)[train], np.asarray(subjects)[train], val_fraction, seed)
         split[train[held]] = "val"
-        told.append(f"val is ours: {rule}")
+        told += [f"val is ours: {rule}"] if held.any() else []
     return split, told

@@ -181,9 +181,12 @@ def _describe(skeleton: Skeleton) -> SkeletonInfo:
 
 def _points(files: VideoFiles, layout: Layout, hashes: dict[Path, str], store: Path) -> np.ndarray:
     """A video's points from the cache; read again when the cache's copy is damaged."""
-    points = cached.load_array(_entry(files, layout, hashes, store), "points")
-    if points is None or points.ndim != 3:
-        points = read_skeleton(files.skeleton, layout.shape).points
+    entry = _entry(files, layout, hashes, store)
+    points = cached.load_array(entry, "points")
+    if points is None:
+        entry.unlink(missing_ok=True)
+        _skeleton_info(files, layout, hashes, store)
+        points = cached.load_array(entry, "points")
     return points
 
 
