@@ -61,9 +61,9 @@ def _units() -> np.ndarray:
     # pressed: the red of the lips disappears, the corners draw in and the chin rises a little
     for lips, share in ((_OUTER, 0.55), (_INNER, 0.9)):
         moves["lip_press"][lips, 1] = -share * (y[lips] - _MOUTH[1])
-    moves["lip_press"][_LIPS, 0] = 0.05 * x[_LIPS]
+    moves["lip_press"][_LIPS, 0] = 0.12 * x[_LIPS]
     moves["lip_press"][_LIPS, 2] = -0.004
-    moves["lip_press"][:, 1] += 0.003 * chin
+    moves["lip_press"][:, 1] += 0.006 * chin
     # bitten: the lower lip alone is drawn in, the corners towards the middle
     moves["lip_bite"][_LIPS, 1] = np.where(below[_LIPS] > 0, -0.75 * (y[_LIPS] - _MOUTH[1]), 0)
     moves["lip_bite"][_LIPS, 0] = -0.10 * x[_LIPS]
