@@ -9,16 +9,16 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import logging
 import os
 import shlex
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from migstudy import paths
 from migstudy.config import GestureConfig, describe, parsed
-from migstudy.runs import RUNNER, Run, finished_runs, open_run
+from migstudy.runs import RUNNER, Run, finished_runs, open_run, run_of
 
 CONFIGS = {"03_train_gesture": GestureConfig}
 
@@ -69,19 +69,15 @@ def run_notebook(name: str, options: Mapping[str, str], quiet: bool = False) -> 
 
     Raises ValueError for bad parameters before anything is written, RuntimeError naming the failing cell's error.
     """
-    import papermill
-    from papermill.exceptions import PapermillExecutionError
-
     notebook = find_notebook(name)
     values = check_parameters(notebook, options)
     os.environ.setdefault("MIGSTUDY_COMMAND", command_line(notebook, options))
     trains = notebook.stem in CONFIGS
     if trains:
-        from migstudy.loading import open_data
-        from migstudy.train import open_gesture_run
+        from migstudy.data import open_data
 
         config = CONFIGS[notebook.stem](**values)
-        run = open_gesture_run(config, open_data(config))
+        run = run_of(notebook.stem, values, open_data(config).fingerprint, config.run_dir)
         if run.done:
             return run
         values["run_dir"] = str(run.folder)
@@ -89,13 +85,24 @@ def run_notebook(name: str, options: Mapping[str, str], quiet: bool = False) -> 
         run = open_run(notebook.stem, values, _trained_so_far())
         run.path("DONE").unlink(missing_ok=True)
 
+    _execute(notebook, run, values, quiet)
+    run.path("failed.ipynb").unlink(missing_ok=True)
+    run.finish()
+    return run
+
+
+def _execute(notebook: Path, run: Run, values: Mapping[str, Any], quiet: bool) -> None:
+    import papermill  # slow to import, and not needed to find a run finished
+    from papermill.exceptions import PapermillExecutionError
+
+    run.folder.mkdir(parents=True, exist_ok=True)
     aside = run.path(".run.partial.ipynb")
-    log = sys.stderr if os.environ.get("MIGSTUDY_VERBOSE") else None
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it cannot read Literal types; names were checked above
     os.environ[RUNNER] = "1"
     try:
         papermill.execute_notebook(
-            notebook, aside, parameters=values, kernel_name="python3", progress_bar=not quiet, cwd=paths.project_root(),
-            stdout_file=log, stderr_file=log, log_output=False,
+            notebook, aside, parameters=dict(values), kernel_name="python3", progress_bar=not quiet,
+            cwd=paths.project_root(), log_output=False, extra_arguments=["--IPKernelApp.log_level=40"],
         )  # fmt: skip
     except PapermillExecutionError as error:
         os.replace(aside, run.path("failed.ipynb"))
@@ -106,9 +113,6 @@ def run_notebook(name: str, options: Mapping[str, str], quiet: bool = False) -> 
     finally:
         os.environ.pop(RUNNER, None)
     os.replace(aside, run.path("run.ipynb"))
-    run.path("failed.ipynb").unlink(missing_ok=True)
-    run.finish()
-    return run
 
 
 def command_line(notebook: Path, options: Mapping[str, str]) -> str:

@@ -70,18 +70,22 @@ def open_run(task: str, params: Mapping[str, Any], fingerprint: str, run_dir: st
 
     task: the notebook's name without extension. Raises ValueError when run_dir holds another run.
     """
-    folder = paths.resolve(run_dir) if run_dir else paths.resolve(RUNS) / run_id(task, params, fingerprint)
-    run = Run(folder)
+    run = run_of(task, params, fingerprint, run_dir)
     asked = {"task": task, "params": {k: v for k, v in params.items() if k != "run_dir"}, "data_fingerprint": fingerprint}
     if run.path("params.json").exists():
         kept = run.read_json("params.json")
         if _identity(kept["task"], kept["params"], kept["data_fingerprint"]) != _identity(**_renamed(asked)):
-            raise ValueError(f"{folder} holds a run with other parameters or data; choose another run_dir or delete it")
+            raise ValueError(f"{run.folder} holds a run with other parameters or data; choose another run_dir or delete it")
     else:
-        folder.mkdir(parents=True, exist_ok=True)
+        run.folder.mkdir(parents=True, exist_ok=True)
         run.write_json("env.json", environment())
         run.write_json("params.json", asked)
     return run
+
+
+def run_of(task: str, params: Mapping[str, Any], fingerprint: str, run_dir: str = "") -> Run:
+    """The run that these parameters on this data have or would have; nothing is written."""
+    return Run(paths.resolve(run_dir) if run_dir else paths.resolve(RUNS) / run_id(task, params, fingerprint))
 
 
 def _renamed(asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def variant_of(params: Mapping[str, object]) -> str:
 def run_study(profile: str, workers: int = 0, seeds: tuple[int, ...] = SEEDS) -> int:
     """All notebooks and runs in order, resuming what is there; returns the number of failures."""
     from migstudy.execute import run_notebook
-    from migstudy.loading import data_path
+    from migstudy.data import data_path
 
     failures = 0
     started = time.monotonic()

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,15 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from migstudy import paths
 from migstudy.clips import ClipSet
 from migstudy.config import GestureConfig
+from migstudy.data import GestureData, open_data
 from migstudy.evaluate import evaluate
 from migstudy.label_embeddings import get_label_embeddings
-from migstudy.loading import GestureData, channels, eval_loader, open_data, represent, start_epoch, train_loader, with_labels
+from migstudy.loading import channels, eval_loader, represent, start_epoch, train_loader, with_labels
 from migstudy.losses import GestureLoss
 from migstudy.models import average_views, create_model
 from migstudy.runs import Run, open_run
@@ -58,18 +58,23 @@ def train(config: GestureConfig, data: GestureData | None = None, run: Run | Non
     criterion.to(accelerator.device)
     state.resume(accelerator)
 
+    bar = tqdm(total=config.epochs * len(batches), initial=state.epoch * len(batches), mininterval=1,
+               disable=not accelerator.is_main_process)  # fmt: skip
     for epoch in range(state.epoch, config.epochs):
         if config.patience and epoch - state.best_epoch > config.patience:
             break
         start_epoch(loader, config.seed, epoch)
         torch.manual_seed(config.seed * 1_000_003 + epoch)
-        losses = train_epoch(accelerator, model, criterion, optimizer, batches, data, config, epoch)
+        bar.set_description(f"epoch {epoch + 1}/{config.epochs}")
+        losses = train_epoch(accelerator, model, criterion, optimizer, batches, data, config, epoch, bar)
         val = evaluate(predict(model, with_labels(data.val), config, accelerator), n_boot=0)
         row = {"epoch": epoch + 1, "lr": optimizer.param_groups[0]["lr"], **losses, **_named(val, "val_")}
         state.epoch_done(accelerator, epoch, row, val[config.select_on])
         if accelerator.is_main_process:
             write_log(run, state.history)
+        bar.set_postfix(loss=f"{losses['loss']:.3f}", val_macro_f1=f"{val['macro_f1']:.3f}")
         accelerator.wait_for_everyone()
+    bar.close()
 
     best = accelerator.unwrap_model(model)
     best.load_state_dict(state.best)
@@ -77,13 +82,11 @@ def train(config: GestureConfig, data: GestureData | None = None, run: Run | Non
     return run
 
 
-def train_epoch(accelerator, model, criterion, optimizer, batches, data, config, epoch) -> dict[str, float]:
+def train_epoch(accelerator, model, criterion, optimizer, batches, data, config, epoch, bar) -> dict[str, float]:
     """One pass over the training clips; returns the mean losses."""
     model.train()
     steps, sums, seen = len(batches), {}, 0
-    bar = tqdm(batches, f"epoch {epoch + 1}/{config.epochs}", leave=False, mininterval=2,
-               disable=not accelerator.is_main_process)  # fmt: skip
-    for step, batch in enumerate(bar):
+    for step, batch in enumerate(batches):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, epoch + step / steps)
         volume = represent(batch, data.topology, config, config.train_size)
@@ -101,7 +104,7 @@ def train_epoch(accelerator, model, criterion, optimizer, batches, data, config,
         seen += len(batch["label"])
         for name, value in {"loss": loss.detach(), **parts}.items():
             sums[name] = sums.get(name, 0.0) + value * len(batch["label"])
-        bar.set_postfix(loss=f"{sums['loss'] / seen:.3f}", refresh=False)
+        bar.update()
     return {name: float(total) / seen for name, total in sums.items()}
 
 
