@@ -133,18 +133,19 @@ def connect(edges: Edges, mirror: Sequence[int], distance: np.ndarray) -> Edges:
     Each new limb is the nearest pair of joints of two pieces. Where the mirror maps one piece onto another, the nearest
     pair of mirrored joints is taken, so that the skeleton stays symmetric.
     """
-    edges, v = list(edges), len(mirror)
-    partner = np.asarray(mirror)
-    distance = (distance + distance[partner][:, partner]) / 2
-    while not graph.is_connected(v, edges):
-        apart = np.isinf(graph.hop_distance(v, edges))
-        cost = np.where(apart, np.where(np.isinf(distance), 1e300, distance), np.inf)
-        mirrored = [(i, int(partner[i])) for i in range(v) if apart[i, partner[i]]]
+    edges, partner = list(edges), np.asarray(mirror)
+    distance = np.where(np.isinf(distance), 1e300, (distance + distance[partner][:, partner]) / 2)
+    piece = np.arange(len(partner))
+    for a, b in edges:
+        piece[piece == piece[b]] = piece[a]
+    while len(np.unique(piece)) > 1:
+        cost = np.where(piece[:, None] != piece[None, :], distance, np.inf)
         a, b = np.unravel_index(np.argmin(cost), cost.shape)
-        piece_a, piece_b = ~apart[a], ~apart[b]
-        pairs = [(i, j) for i, j in mirrored if piece_a[i] and piece_b[j]]
+        ours, theirs = (np.flatnonzero(piece == piece[end]) for end in (a, b))
         # a lone pair of joints is no mirrored half of a body
-        if pairs and set(partner[piece_a]) == set(np.flatnonzero(piece_b)) and piece_a.sum() > 1:
-            a, b = min(pairs, key=lambda pair: cost[pair])
+        if len(ours) > 1 and set(partner[ours]) == set(theirs):
+            a = min(ours, key=lambda i: cost[i, partner[i]])
+            b = partner[a]
         edges.append((int(min(a, b)), int(max(a, b))))
+        piece[piece == piece[b]] = piece[a]
     return edges

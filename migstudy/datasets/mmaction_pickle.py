@@ -107,29 +107,36 @@ def save_pickle(clipset: ClipSet, path: str | Path, dtype: str = "float32") -> P
 
 def _clips(path: Path, annotations: list[Mapping]) -> Iterator[Clip]:
     for i, annotation in enumerate(annotations):
-        where = f"{path}, annotation {i} ({annotation.get('frame_dir', 'without frame_dir')})"
-        if "frame_dir" not in annotation or "keypoint" not in annotation:
-            raise ValueError(f"{where}: needs 'frame_dir' and 'keypoint'; it has {', '.join(map(str, annotation))}")
-        points = np.asarray(annotation["keypoint"])
-        if points.ndim != 4 or points.dtype.kind not in "fiu" or points.shape[-1] not in (2, 3) or not points.size:
-            raise ValueError(f"{where}: keypoint is {points.shape} {points.dtype}, not numbers (M, T, V, 2 or 3)")
-        points = points.astype(np.float32)
-        scores = annotation.get("keypoint_score")
-        scores = (points != 0).any(-1).astype(np.float32) if scores is None else np.asarray(scores, np.float32)
-        if scores.shape != points.shape[:3]:
-            raise ValueError(f"{where}: keypoint_score is {scores.shape}, not {points.shape[:3]} as keypoint")
-        frames = annotation.get("total_frames", points.shape[1])
-        if frames != points.shape[1]:
-            raise ValueError(f"{where}: total_frames is {frames}, keypoint has {points.shape[1]} frames; correct one")
-        missing = ~np.isfinite(points).all(-1) | ~np.isfinite(scores) | (scores <= 0)
-        points[missing], scores[missing] = 0, 0
-        person = int(scores.mean((1, 2)).argmax())
-        height, width = (annotation.get("img_shape") or annotation.get("original_shape") or (0, 0))[:2]
-        name, start = str(annotation["frame_dir"]), int(annotation.get("start", 0))
-        yield Clip(
-            name, points[person], scores[person], int(annotation.get("label", -1)), str(annotation.get("video", name)),
-            str(annotation.get("subject", "")), "", start, start + len(scores[person]) - 1, (int(width), int(height)),
-        )  # fmt: skip
+        try:
+            yield _clip(annotation)
+        except (TypeError, ValueError) as error:
+            name = annotation.get("frame_dir", "without frame_dir")
+            raise ValueError(f"{path}, annotation {i} ({name}): {error}") from error
+
+
+def _clip(annotation: Mapping) -> Clip:
+    if "frame_dir" not in annotation or "keypoint" not in annotation:
+        raise ValueError(f"needs 'frame_dir' and 'keypoint'; it has {', '.join(map(str, annotation))}")
+    points = np.asarray(annotation["keypoint"])
+    if points.ndim != 4 or points.dtype.kind not in "fiu" or points.shape[-1] not in (2, 3) or not points.size:
+        raise ValueError(f"keypoint is {points.shape} {points.dtype}, not numbers (M, T, V, 2 or 3)")
+    points = points.astype(np.float32)
+    scores = annotation.get("keypoint_score")
+    scores = (points != 0).any(-1).astype(np.float32) if scores is None else np.array(scores, np.float32)
+    if scores.shape != points.shape[:3]:
+        raise ValueError(f"keypoint_score is {scores.shape}, not {points.shape[:3]} as keypoint")
+    frames = annotation.get("total_frames", points.shape[1])
+    if frames != points.shape[1]:
+        raise ValueError(f"total_frames is {frames}, keypoint has {points.shape[1]} frames; correct one")
+    missing = ~np.isfinite(points).all(-1) | ~np.isfinite(scores) | (scores <= 0)
+    points[missing], scores[missing] = 0, 0
+    person = int(scores.mean((1, 2)).argmax())
+    height, width = (annotation.get("img_shape") or annotation.get("original_shape") or (0, 0))[:2]
+    name, start = str(annotation["frame_dir"]), int(annotation.get("start", 0))
+    return Clip(
+        name, points[person], scores[person], int(annotation.get("label", -1)), str(annotation.get("video", name)),
+        str(annotation.get("subject", "")), "", start, start + points.shape[1] - 1, (int(width), int(height)),
+    )  # fmt: skip
 
 
 def _splits_by_id(path: Path, splits: Any, family: str | None) -> dict[str, str]:

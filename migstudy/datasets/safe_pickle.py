@@ -66,6 +66,10 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    return b""  # protocols 0 to 2 write empty bytes as a call
+
+
 def _plain(dtype: np.dtype) -> None:
     if dtype.kind not in _KINDS or dtype.hasobject:
         raise UnsafePickleError(f"a numpy array of {dtype}")
@@ -89,9 +93,10 @@ def _build(data: Any, kind: _Type, shape: tuple, order: str) -> np.ndarray:
 
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): _Type, ("numpy", "ndarray"): "ndarray", ("_codecs", "encode"): _encode,
-    ("collections", "OrderedDict"): dict, ("builtins", "set"): set, ("builtins", "frozenset"): frozenset,
-    ("__builtin__", "set"): set,
+    ("collections", "OrderedDict"): dict,
 }  # fmt: skip
+for _builtins in ("builtins", "__builtin__"):
+    _ALLOWED |= {(_builtins, "set"): set, (_builtins, "frozenset"): frozenset, (_builtins, "bytes"): _no_bytes}
 for _core in ("numpy.core", "numpy._core"):
     _ALLOWED |= {
         (f"{_core}.multiarray", "_reconstruct"): _reconstruct, (f"{_core}.multiarray", "scalar"): _scalar,
