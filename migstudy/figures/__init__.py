@@ -10,6 +10,6 @@ from migstudy.figures.words import draw_label_similarity
 
 __all__ = [
     "canonical_pose", "draw_ablation", "draw_adjacency", "draw_class_histogram", "draw_clip", "draw_clip_lengths",
-    "draw_confusion", "draw_doctor", "draw_heatmaps", "draw_interpolation", "draw_label_similarity", "draw_per_class", "draw_published",
-    "draw_sampling", "draw_topologies", "draw_topology", "draw_training_curves", "save_figure",
+    "draw_confusion", "draw_doctor", "draw_heatmaps", "draw_interpolation", "draw_label_similarity", "draw_per_class",
+    "draw_published", "draw_sampling", "draw_topologies", "draw_topology", "draw_training_curves", "save_figure",
 ]  # fmt: skip

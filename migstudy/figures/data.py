@@ -119,8 +119,8 @@ def _class_axes(ax: Axes, table: pd.DataFrame, names: bool) -> None:
     y = np.arange(len(order))
     for k, split in enumerate(splits):
         counts = wide.loc[order, split].to_numpy(float)
-        beside = y - 0.2 * (k - (len(splits) - 1) / 2)  # equal counts must not hide each other
-        ax.scatter(np.where(counts > 0, counts, _ZERO), beside, s=13 if names else 8, marker=_MARKERS.get(split, "o"), lw=0.7,
+        apart = k - (len(splits) - 1) / 2  # equal counts must not hide each other
+        ax.scatter(np.where(counts > 0, counts, _ZERO * 1.17**apart), y - 0.2 * apart, s=13 if names else 8, marker=_MARKERS.get(split, "o"), lw=0.7,
                    facecolors=[_colour(split) if c else "white" for c in counts], edgecolors=_colour(split), zorder=3)  # fmt: skip
         ax.scatter([], [], marker=_MARKERS.get(split, "o"), color=_colour(split), s=13, lw=0.7,
                    label=f"{split} ({int(counts.sum()):,} clips)" if names else split)  # fmt: skip
@@ -172,7 +172,7 @@ _SIGNS = {"ok": ("ok", style.GREEN), "warn": ("look", "#B26B00"), "error": ("FAU
 
 def _wrapped(finding) -> list[str]:
     text = finding.message + (f" → {finding.action}" if finding.action else "")
-    return textwrap.wrap(text, 104) or [""]
+    return textwrap.wrap(text, 102) or [""]
 
 
 def _finding_axes(ax: Axes, report) -> None:
@@ -187,7 +187,7 @@ def _finding_axes(ax: Axes, report) -> None:
         if k == 0:
             ax.text(0, y, sign, color=colour, weight="bold", va="center", fontsize=7)
             ax.text(0.065, y, finding.check, va="center", fontsize=7, weight="bold")
-        ax.text(0.235, y, text, va="center", fontsize=7)
+        ax.text(0.245, y, text, va="center", fontsize=7)
 
 
 def _missing_axes(ax: Axes, table: pd.DataFrame) -> None:

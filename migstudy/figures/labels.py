@@ -36,7 +36,7 @@ def place_labels(ax: Axes, points: np.ndarray, edges: Sequence[tuple[int, int]],
     crowd = np.argsort((distance < 12 * point).sum(1) * -1, kind="stable")
     boxes, placed = [], []
     for joint in (which[k] for k in crowd):
-        size = np.array([0.64 * fontsize * len(str(joint)), 0.80 * fontsize]) * point
+        size = np.array([0.64 * fontsize * len(str(joint)), 0.95 * fontsize]) * point
         best, least = None, np.inf
         for gap in _GAPS:
             for direction in _DIRECTIONS:

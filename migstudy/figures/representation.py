@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -62,8 +63,9 @@ def _taken(name: str, length: int, clip_len: int, pad_to: int) -> tuple[np.ndarr
 
 @style.styled
 def draw_interpolation(
-    values: np.ndarray, scores: np.ndarray, clip_len: int = 48, name: str = "coordinate", units: str = "px"
-) -> Figure:
+    values: np.ndarray, scores: np.ndarray, clip_len: int = 48, name: str = "coordinate", units: str = "px",
+    source: str | None = None,
+) -> Figure:  # fmt: skip
     """One coordinate of one joint, as recorded and as sampled at uniform intervals; missing frames are never bridged.
 
     values, scores: (T,) of a clip; score 0 marks a missing frame. The sampled points come from `temporal.take_frames`.
@@ -96,6 +98,8 @@ def draw_interpolation(
     handles, labels = top.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     fig.legend(unique.values(), unique.keys(), loc="outside upper center", ncols=3, handletextpad=0.3, columnspacing=1.0)
+    if source:
+        style.add_source(fig, source, "drawn from")
     return fig
 
 
@@ -133,7 +137,8 @@ def draw_heatmaps(
         images = volume[:, chosen].sum(0)
         top = max(float(images.max()), 1e-6)
         for ax, image, frame in zip(axes[row], images, chosen, strict=True):
-            shown = ax.imshow(image, cmap="magma", vmin=0, vmax=top)
+            # crowded lips outshine a lone wrist: the colours follow the root
+            shown = ax.imshow(image, cmap="magma", norm=PowerNorm(0.5, vmin=0, vmax=top))
             _bare(ax)
             if row == 0:
                 ax.set_title(f"frame {frame}", fontsize=7, loc="center")

@@ -31,9 +31,12 @@ def draw_training_curves(
     """One panel a metric, one line a configuration: the mean over its runs, the band from the lowest to the highest.
 
     logs: configuration -> its runs' logs, tables with `epoch` and the metrics as columns (a run's log.csv). Runs may stop
-    at different epochs; the mean goes as far as all of them do.
+    at different epochs; the mean goes as far as all of them do. A configuration without runs is left out.
     """
     runs = {name: [log] if isinstance(log, pd.DataFrame) else list(log) for name, log in logs.items()}
+    runs = {name: several for name, several in runs.items() if several}
+    if not runs:
+        raise ValueError("no logs to draw; train first")
     shown = [m for m in metrics if all(m in log for several in runs.values() for log in several)]
     if not shown:
         raise ValueError(f"no log has any of {', '.join(metrics)} in every run; the logs' columns name what can be drawn")
@@ -147,7 +150,7 @@ def draw_ablation(table: pd.DataFrame, source: str, seeds: pd.DataFrame | None =
     """Effects against the base with 95 % intervals, a panel a metric, rows in the table's order.
 
     table: variant, metric (`top1`, `macro_f1`, ...), effect, low, high, all three in percentage points. seeds: variant,
-    metric, effect of single runs, drawn as small dots. base: what the effects are measured against, in words.
+    metric, effect of single runs, drawn as small dots; a row without effect says that it was not run. base: what the effects are measured against, in words.
     """
     metrics, variants = list(dict.fromkeys(table["metric"])), list(dict.fromkeys(table["variant"]))
     fig = style.new_figure(style.PAGE if len(metrics) > 1 else style.COLUMN, 1.05 + 0.3 * len(variants))
@@ -165,6 +168,9 @@ def draw_ablation(table: pd.DataFrame, source: str, seeds: pd.DataFrame | None =
         ax.scatter(effect, y, s=22, marker="D", color=style.BLUE, lw=0, zorder=4)
         halo = [withStroke(linewidth=2, foreground="white")]
         for value, row in zip(effect, y, strict=True):
+            if np.isnan(value):
+                ax.text(0, row, " not run", va="center", fontsize=7, color=style.GREY)
+                continue
             ax.text(value, row + 0.14, f"{value:+.1f}".replace("-", "\u2212"), va="bottom", ha="center", fontsize=7,
                     path_effects=halo, zorder=5)  # fmt: skip
         ax.set(ylim=(-0.6, len(variants) - 0.3), title=METRIC_NAMES.get(metric, metric), xlabel="percentage points")

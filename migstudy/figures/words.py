@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from scipy.cluster.hierarchy import leaves_list, linkage
 
 from migstudy.figures import style
-from migstudy.figures.data import short_name
+from migstudy.figures.data import numbered, short_name
 
 
 @style.styled
@@ -18,12 +18,13 @@ def draw_label_similarity(vectors: np.ndarray, names: Sequence[str]) -> Figure:
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosines = unit @ unit.T
     order = leaves_list(linkage(unit, "average", metric="cosine"))
-    shown = [short_name(names[i], 34) for i in order]
-    fig = style.new_figure(style.PAGE, 1.4 + 0.155 * len(names))
+    shown = [f"{short_name(names[i], 38)}  {numbered(i)}" for i in order]
+    fig = style.new_figure(style.PAGE, 0.5 + 0.155 * len(names))
     ax = fig.subplots()
-    image = ax.imshow(cosines[np.ix_(order, order)], cmap="viridis", vmin=min(0.0, float(cosines.min())), vmax=1)
+    image = ax.imshow(cosines[np.ix_(order, order)], cmap="viridis", vmin=min(0.0, float(cosines.min())), vmax=1,
+                      aspect="auto")  # fmt: skip
     ax.set_yticks(range(len(names)), shown)
-    ax.set_xticks(range(len(names)), [str(i) for i in order], rotation=90)
+    ax.set_xticks(range(len(names)), [str(i) for i in order])
     ax.tick_params(length=0, labelsize=7)
     ax.set_xlabel("class number")
     bar = fig.colorbar(image, ax=ax, shrink=0.6, pad=0.02)
