@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Optional
@@ -69,8 +70,6 @@ def simulate(
     shape: Annotated[str, typer.Option(help="openpose (xlsx, 137 points) or light_hand (csv, 35 points).")] = "openpose",
 ) -> None:
     """Write simulated recordings in the official release layout. They are not iMiGUE."""
-    import os
-
     from migstudy.simulate import simulate as write
 
     with _one_message():
@@ -125,11 +124,13 @@ def _options(pairs: list[str]) -> dict[str, str]:
 
 
 class _one_message:
-    """A user's mistake is one line on stderr and exit code 2; a bug keeps its traceback."""
+    """A user's mistake is one line on stderr and exit code 2; MIGSTUDY_DEBUG=1 shows the traceback behind it."""
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind, error, traceback) -> None:
+        if isinstance(error, typer.Exit) or os.environ.get("MIGSTUDY_DEBUG"):
+            return
         if isinstance(error, (ValueError, KeyError, FileNotFoundError, RuntimeError)):
             print(f"migstudy: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
             raise typer.Exit(code=2) from None
