@@ -17,7 +17,9 @@ from migstudy.statistics import holm
 from migstudy.study import SEEDS, SHUFFLED, VARIANTS
 
 HEADLINE = ("top1", "macro_f1")
-SUMMARY = ("top1", "top5", "mean_class_accuracy", "macro_f1")
+SUMMARY = ("top1", "macro_f1", "mean_class_accuracy", "top5")
+NAMES = {"top1": "top-1", "macro_f1": "macro-F1", "mean_class_accuracy": "mean class accuracy", "top5": "top-5"}
+LEGEND = "Percent: mean ± sd over seeds [95 % interval over test subjects; over clips where the data names no subject]."
 
 
 def score_table(groups: Groups) -> pd.DataFrame:
@@ -101,15 +103,31 @@ def recordings_table() -> pd.DataFrame:
             params = {k: v for k, v in run.read_json("params.json")["params"].items() if k not in ("seed", "threads", "workers")}
             kinds.setdefault(json.dumps(params, sort_keys=True), []).append(run)
         for params, runs in kinds.items() or [("{}", [])]:
-            settings = {k: json.loads(params).get(k) for k in ("stream", "projection", "epochs")}
+            settings = {k: str(json.loads(params).get(k, "–")) for k in ("stream", "projection", "epochs")}
             rows.append({**_row(title, [labelled_scores(run) for run in runs]), **settings})
     return pd.DataFrame(rows)
 
 
+def recordings_sources() -> dict[str, object]:
+    """The sidecar of the recordings' table."""
+    runs = [run for file in RECORDINGS.values() for run in runs_of_data(file)]
+    return {"title": "The same notebook on public recordings", "source": " and ".join(RECORDINGS), "run_ids": [r.id for r in runs]}
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """The table for people: percent, as mean ± sd over seeds [95 % interval over subjects]; a dash where missing."""
+    plain = [c for c in table.columns if not c.startswith(SUMMARY)]
+    shown = table[plain].copy()
+    for metric in SUMMARY:
+        if metric in table:
+            shown[NAMES[metric]] = [_cell(*(row.get(c, np.nan) for c in _columns(metric))) for row in table.to_dict("records")]
+    return shown.fillna("–")
+
+
 def write_table(table: pd.DataFrame, name: str, sources: Mapping[str, object], folder: str = "figures") -> list:
-    """A table as Markdown and CSV, with a JSON sidecar that says where its numbers come from."""
-    target, title = paths.resolve(folder), sources["title"]
-    text = f"{title}. Measured on: {sources['source']}.\n\n{table.round(3).to_markdown(index=False)}\n"
+    """A table as Markdown (readable) and CSV (all numbers), with a JSON sidecar that says where they come from."""
+    target = paths.resolve(folder)
+    text = f"{sources['title']}. {LEGEND} Measured on: {sources['source']}.\n\n{readable(table).to_markdown(index=False)}\n"
     return [
         paths.write_text(target / f"{name}.md", text),
         paths.write_text(target / f"{name}.csv", table.to_csv(index=False)),
@@ -117,22 +135,24 @@ def write_table(table: pd.DataFrame, name: str, sources: Mapping[str, object], f
     ]
 
 
+def _columns(metric: str) -> tuple[str, str, str, str]:
+    return metric, f"{metric} sd", f"{metric} low", f"{metric} high"
+
+
 def _row(name: str, scores: Sequence[pd.DataFrame]) -> dict[str, object]:
+    """Means over the runs; the interval is the mean of theirs, since a seed moves its bounds far less than subjects do."""
     measured = [evaluate(table, n_boot=2000) for table in scores]
     row: dict[str, object] = {"variant": name, "seeds": len(measured)}
     for metric in SUMMARY:
         values = [m[metric] for m in measured]
-        row[metric] = np.mean(values) if values else np.nan
-        row[f"{metric} sd"] = np.std(values, ddof=1) if len(values) > 1 else np.nan
-        row[f"{metric} interval"] = _interval([m["intervals"][metric] for m in measured])
+        bounds = np.array([m["intervals"][metric] for m in measured], float).reshape(-1, 2)
+        numbers = (np.mean(values), np.std(values, ddof=1) if len(values) > 1 else np.nan, *bounds.mean(0)) if values else [np.nan] * 4
+        row |= dict(zip(_columns(metric), map(float, numbers), strict=True))
     return row
 
 
-def _interval(bounds: Sequence[tuple[float | None, float | None]]) -> str:
-    """The mean of the seeds' bounds; a seed moves them far less than the subjects do."""
-    if not bounds:
-        return "missing"
-    if any(None in pair for pair in bounds):
-        return "-"
-    low, high = np.mean(np.array(bounds, float), axis=0)
-    return f"{low:.3f} to {high:.3f}"
+def _cell(mean: float, sd: float, low: float, high: float) -> str:
+    if np.isnan(mean):
+        return "–"
+    text = f"{100 * mean:.1f}" + ("" if np.isnan(sd) else f" ± {100 * sd:.1f}")
+    return text if np.isnan(low) else f"{text} [{100 * low:.1f}, {100 * high:.1f}]"
