@@ -145,12 +145,13 @@ def _class_axes(ax: Axes, table: pd.DataFrame, names: bool) -> None:
 
 
 def _length_axes(ax: Axes, table: pd.DataFrame, clip_len: int | None) -> None:
+    from seaborn import ecdfplot  # takes a second to import, with pyplot in tow
+
     for split in _splits(table["split"]):
         part = table[table["split"] == split].sort_values("frames")
-        frames, share = part["frames"].to_numpy(float), part["clips"].cumsum().to_numpy() / part["clips"].sum()
-        median = frames[np.searchsorted(share, 0.5)]
-        ax.step(np.concatenate([frames[:1], frames]), np.concatenate([[0], share]), where="post", color=_colour(split),
-                label=f"{split}, {median:.0f}")  # fmt: skip
+        below = part["clips"].cumsum().to_numpy() / part["clips"].sum()
+        median = part["frames"].to_numpy()[np.searchsorted(below, 0.5)]
+        ecdfplot(part, x="frames", weights="clips", ax=ax, color=_colour(split), label=f"{split}, {median:.0f}")
     low, high = table["frames"].min(), table["frames"].max()
     if low > 0 and high > 8 * low:
         ax.set_xscale("log")
