@@ -27,7 +27,8 @@ class DoctorReport:
     - source, units ("px" or "m"), topology: as in the ClipSet. clips, frames, videos, subjects: how many.
     - findings: a `Finding` a check, in the order of the checks.
     - protocol: (protocol, quantity, expected, found, ok); empty when the data is not an official protocol's.
-    - class_histogram: (label, class, split, clips); every class has a row in every split, 0 included.
+    - class_histogram: (label, class, split, clips); every class has a row in every split, 0 included; label -1 stands
+      for clips without one, if there are any.
     - clip_lengths: (split, frames, clips): how many clips have that many frames.
     - missing_by_part: (part, split, rate): joints with score 0.
     - joints: (joint, part, missing, frozen, jump): rate of missing cells; rate of clips in which the joint, present
@@ -140,10 +141,11 @@ def _protocol(index: pd.DataFrame, report: ReadReport | None) -> pd.DataFrame:
 
 
 def _class_histogram(index: pd.DataFrame, names: tuple[str, ...]) -> pd.DataFrame:
-    counts = index[index["label"] >= 0].groupby(["split", "label"]).size()
+    counts = index.groupby(["split", "label"]).size()
+    classes = [*enumerate(names), *([(-1, "no label")] if (index["label"] < 0).any() else [])]
     rows = [
         (label, name, split, int(counts.get((split, label), 0)))
-        for split in index["split"].unique() for label, name in enumerate(names)
+        for split in index["split"].unique() for label, name in classes
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=["label", "class", "split", "clips"])
 

@@ -96,7 +96,8 @@ def _overlaps(table: pd.DataFrame, release: bool) -> Iterator[Finding]:
 
 
 def _classes(index: pd.DataFrame, table: pd.DataFrame) -> Iterator[Finding]:
-    counts = table.pivot(index="class", columns="split", values="clips")
+    counts = table[table["label"] >= 0].pivot(index="label", columns="split", values="clips")
+    counts.index = counts.index.map(table.drop_duplicates("label").set_index("label")["class"])
     unlabelled = index.loc[index["label"] < 0, "split"].value_counts()
     if "train" in counts:
         elsewhere = counts.drop(columns="train").sum(axis=1)

@@ -45,8 +45,8 @@ def clipset(n=12, change=None, source="made by tests"):
         if change:
             change(i, points, scores)
         points[scores == 0] = 0
-        clips.append(Clip(f"{i:04d}_0", points, scores, i % 2, f"{i:04d}", str(i // 2), ("train", "val", "test")[i * 3 // n],
-                          0, T - 1, (1280, 720)))  # fmt: skip
+        split = ("train", "val", "test")[i * 3 // n]
+        clips.append(Clip(f"{i:04d}_0", points, scores, i % 2, f"{i:04d}", str(i // 2), split, 0, T - 1, (1280, 720)))
     return ClipSet.from_clips(clips, OP, ("a", "b"), 25, source)
 
 
@@ -130,7 +130,8 @@ def test_swapped_frames_are_counted_exactly():
             points[5:, arms] = points[5:][:, [OP.mirror[j] for j in arms]]
 
     report = examine(clipset(change=swap))
-    assert report.swap_rate == pytest.approx((4 * 6 + 5) / (12 * T)) and finding(report, "left/right swaps").severity == "warn"
+    assert report.swap_rate == pytest.approx((4 * 6 + 5) / (12 * T))
+    assert finding(report, "left/right swaps").severity == "warn"
     assert report.by_split.set_index("split")["swap"]["test"] == pytest.approx(6 / (4 * T))
 
 
@@ -213,7 +214,8 @@ def test_classes_without_or_with_few_training_clips_are_named():
     index = clips.index.assign(label=[0] * 8 + [1, 1, 1, -1])
     report = examine(replace(clips, index=index, class_names=("a", "b", "c")))
     table = report.class_histogram.set_index(["split", "label"])["clips"]
-    assert len(table) == 9 and table["train", 0] == 4 and table["train", 2] == 0 and table["test", 1] == 3
+    assert len(table) == 12 and table["train", 0] == 4 and table["train", 2] == 0 and table["test", 1] == 3
+    assert table["test", -1] == 1 and table["train", -1] == 0
     messages = [f.message for f in report.findings if f.check in ("classes", "labels")]
     assert messages[0].endswith("no training clip: b") and messages[1].endswith("training clips: a")
     assert "2 of 3 classes occur" in messages[2] and messages[3] == "no label: 1 clips of test"

@@ -59,7 +59,8 @@ def test_float16_halves_the_file_and_reads_back(clipset, tmp_path):
 def test_a_failed_writing_leaves_the_old_file(clipset, tmp_path, monkeypatch):
     path = save_pickle(clipset, tmp_path / "set.pkl")
     before = path.read_bytes()
-    monkeypatch.setattr("migstudy.datasets.safe_pickle._Pickler.dump", lambda self, value: self.write(b"half") and 1 / 0)
+    breaks = lambda self, value: self.write(b"half") and 1 / 0  # noqa: E731
+    monkeypatch.setattr("migstudy.datasets.safe_pickle._Pickler.dump", breaks)
     with pytest.raises(ZeroDivisionError):
         save_pickle(clipset, path)
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1

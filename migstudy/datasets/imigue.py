@@ -72,7 +72,8 @@ def read_release(
     - test_labels: "auto" drops the test folder's classes when they are placeholders (no class of the table, or 20 rows
       and more of one class), "ignore" always, "use" never.
     - strict: any fault raises one ReleaseError that lists up to 20 with file, row and fix; else faulty videos are left
-      out and reported. Subjects shared between folders' splits are a fault; published lists are only noted.
+      out, clips that end beyond their video are cut there, and both are reported. Subjects shared between folders'
+      splits are a fault; published lists are only noted.
     - workers: threads (parsing is native code that runs in parallel); -1 = one a core. cache: folder of the cache, else
       MIGSTUDY_CACHE, else ~/.cache/migstudy; a full release takes about 5 GB there.
 

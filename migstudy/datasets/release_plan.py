@@ -72,7 +72,8 @@ def plan_release(
 ) -> Plan:  # fmt: skip
     """Decide splits and labels of every video and collect all problems; a video with a problem is left out of the plan.
 
-    problems: those already met while reading. See `read_release` for the options.
+    A clip that only ends beyond the video is a problem too, but stays in the plan, cut there, so that ids and counts
+    hold. problems: those already met while reading. See `read_release` for the options.
     """
     challenge = imigue_protocols().challenge
     official = challenge.matches({v.name: len(v.rows) for v in videos if v.rows is not None})
@@ -98,6 +99,7 @@ def plan_release(
         faults = _empty(video)
         if not faults and unit == "clip":
             faults = _faulty_rows(video, dummy)
+            problems += _overruns(video)
         problems += faults
         unread = video.info is None or (unit == "clip" and video.rows is None)  # its problem is known already
         if not faults and not unread:
@@ -201,18 +203,26 @@ def _empty(video: Video) -> list[Problem]:
 
 def _faulty_rows(video: Video, dummy: bool) -> list[Problem]:
     problems, path = [], video.files.labels
-    last = video.info.frames - 1 if video.info else None
     for row in video.rows or ():
         if not (dummy and video.files.split == "test") and not _is_class(row.csv_class):
             fix = "correct the row; the release uses 1 to 31 and 99"
             if video.files.split == "test":
                 fix += " (or pass test_labels='ignore' when the test classes are placeholders)"
             problems.append(Problem(path, f"class {row.csv_class} does not exist", fix, row.row))
-        if last is not None and row.end > last:
-            problems.append(Problem(
-                path, f"end {row.end} is beyond the last frame, {last}, of {video.files.skeleton.name}",
-                "correct the row (frames count from 0, `end` is the last), or copy the skeleton file again", row.row,
-            ))  # fmt: skip
+        if video.info and row.start >= video.info.frames:
+            where = f"the last frame, {video.info.frames - 1}, of {video.files.skeleton.name}"
+            fix = "correct the row (frames count from 0), or copy the skeleton file again"
+            problems.append(Problem(path, f"start {row.start} is beyond {where}", fix, row.row))
+    return problems
+
+
+def _overruns(video: Video) -> list[Problem]:
+    problems, last = [], video.info.frames - 1 if video.info else -1
+    for row in video.rows or ():
+        if row.start <= last < row.end:
+            where = f"the last frame, {last}, of {video.files.skeleton.name}"
+            fix = "correct the row (`end` is the clip's last frame), or pass strict=False to cut the clip there"
+            problems.append(Problem(video.files.labels, f"end {row.end} is beyond {where}", fix, row.row))
     return problems
 
 
@@ -221,7 +231,10 @@ def _segments(video: Video, unit: str, dummy: bool) -> tuple[Segment, ...]:
         return (Segment(video.name, video.emotion, 0, video.info.frames - 1),)
     hidden = dummy and video.files.split == "test"
     return tuple(
-        Segment(f"{video.name}_{i}", -1 if hidden else label_from_csv(row.csv_class), row.start, row.end)
+        Segment(
+            f"{video.name}_{i}", -1 if hidden else label_from_csv(row.csv_class), row.start,
+            min(row.end, video.info.frames - 1),
+        )  # fmt: skip
         for i, row in enumerate(video.rows)
     )
 
