@@ -8,6 +8,9 @@ import numpy as np
 
 from migstudy.simulate.body import TABLE_EDGE, TABLE_HEIGHT
 from migstudy.simulate.config import SimulatorConfig
+from migstudy.skeletons import BODY25_JOINTS, LEFT_HAND, RIGHT_HAND
+
+_HAND_JOINTS = [BODY25_JOINTS.index(f"{side}_wrist") for side in ("left", "right")] + list(range(LEFT_HAND, RIGHT_HAND + 21))
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ def draw_camera(config: SimulatorConfig, rng: np.random.Generator) -> Camera:
 
 
 def visibility(joints: np.ndarray, pixels: np.ndarray, camera: Camera, config: SimulatorConfig) -> np.ndarray:
-    """(T, V) 0 hidden to 1 in plain view: the image's border and the table in front of the lap.
+    """(T, V) 0 hidden to 1 in plain view: the image's border, the table before the lap, the trunk before hands behind it.
 
     joints: (T, V, 3) m; pixels: (T, V, 2).
     """
@@ -52,7 +55,19 @@ def visibility(joints: np.ndarray, pixels: np.ndarray, camera: Camera, config: S
     share = (TABLE_EDGE - joints[..., 2]) / np.where(np.abs(sight[..., 2]) < 1e-6, 1e-6, sight[..., 2])
     height = joints[..., 1] + np.clip(share, 0, 1) * sight[..., 1]
     below = np.clip((TABLE_HEIGHT - np.where(share > 0, height, joints[..., 1])) / 0.05, 0, 1)
-    return inside * (1 - below)
+    visible = inside * (1 - below)
+    visible[:, _HAND_JOINTS] *= 1 - _behind_trunk(joints)
+    return visible
+
+
+def _behind_trunk(joints: np.ndarray) -> np.ndarray:
+    """(T, H) 0 to 1, how far the trunk covers each hand joint, seen from the front."""
+    pelvis, neck = (joints[:, None, BODY25_JOINTS.index(name)] for name in ("mid_hip", "neck"))
+    hands = joints[:, _HAND_JOINTS]
+    share = np.clip((hands[..., 1] - pelvis[..., 1]) / (neck[..., 1] - pelvis[..., 1]), 0, 1)
+    axis = pelvis + share[..., None] * (neck - pelvis)
+    aside, behind = np.abs(hands[..., 0] - axis[..., 0]), axis[..., 2] - hands[..., 2]
+    return np.clip((0.17 - aside) / 0.03, 0, 1) * np.clip((behind - 0.03) / 0.04, 0, 1)
 
 
 def _look_at(position: np.ndarray, aim: np.ndarray, spin: np.ndarray) -> np.ndarray:

@@ -70,11 +70,11 @@ class SimulatorConfig:
         for item in fields(self):
             value = getattr(self, item.name)
             low = min(value) if isinstance(value, tuple) else value
-            if low < 0 or (item.name in positive and low == 0):
+            if not low >= 0 or (item.name in positive and low == 0):  # `not >=` catches NaN
                 least = "above 0" if item.name in positive else "0 or more"
                 raise ValueError(f"simulator: {item.name}={value!r} must be {least}")
         for name in ("class_overlap", "clutter", "missing_rate"):
-            if getattr(self, name) > 1:
+            if not getattr(self, name) <= 1:
                 raise ValueError(f"simulator: {name}={getattr(self, name)!r} is a share; give 0 to 1")
         for name in ("subjects", "clips", "min_clips"):
             if len(getattr(self, name)) != len(SPLITS):

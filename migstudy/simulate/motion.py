@@ -42,10 +42,9 @@ def perform(
     """One continuous sequence: gap, take, gap, take, ..., gap; `gaps` (frames) has one entry more than `takes`."""
     starts = np.cumsum(gaps[:-1]) + np.cumsum([0, *(take.frames for take in takes[:-1])]) if takes else []
     frames = int(sum(gaps) + sum(take.frames for take in takes))
-    talking, still = rng.random() * np.ones(frames).round(), np.zeros(frames)
-    talking[:] = rng.random() < 0.5
+    talking, still = np.full(frames, float(rng.random() < 0.5)), np.zeros(frames)
     for start, take, gap in zip(starts, takes, gaps):
-        talking[start - gap // 2 : start + take.frames + gap] = take.talking
+        talking[start - gap // 2 :] = take.talking
         still[start : start + take.frames] = take.still
     talking, still = (gaussian_filter1d(x, 0.12 * config.fps) for x in (talking, still))
     trunk_channels, units = idle_trunk(frames, talking, subject, config, rng)

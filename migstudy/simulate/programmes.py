@@ -15,7 +15,7 @@ class Move:
     """One trunk or face channel. channel: of body.TRUNK, face.ACTION_UNITS, or `raise` / `forward` for the shoulders.
     size: at the apex (m, rad, or share of an action unit). hertz: strokes a second, 0 holds. sides: for shoulders, `both`,
     `one` or `either` (drawn per take). sign: `+`, or `either` where the direction is drawn per take. chance: how often a take
-    has this move at all."""
+    has this move at all. group: of the moves that share a group's name, a take has exactly one, drawn by their chances."""
 
     channel: str
     size: float
@@ -23,6 +23,7 @@ class Move:
     sides: str = "both"
     sign: str = "+"
     chance: float = 1.0
+    group: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ _TO_HAND = (Move("nod", -0.06), Move("cock", 0.05, sign="either"))  # a head tha
 _TABLE = (
     Programme(1, (1.5, 0.35), (Move("raise", 0.038), Move("head_drop", 0.032), Move("head_forward", 0.020), Move("nod", 0.07)),
               partner=31),
-    Programme(2, (1.3, 0.40), (Move("raise", 0.018), Move("stretch", 0.016), Move("cheek_bulge", 1.0, chance=0.6),
-              Move("mouth_open", 0.30, chance=0.4), Move("lip_press", 0.35, chance=0.5)), talking=0.08, partner=29),
+    Programme(2, (1.3, 0.40), (Move("raise", 0.018), Move("stretch", 0.016), Move("cheek_bulge", 1.0, chance=0.6, group="breath"),
+              Move("mouth_open", 0.35, chance=0.4, group="breath"), Move("lip_press", 0.35, chance=0.4)), talking=0.08, partner=29),
     Programme(3, (1.7, 0.35), _TO_HAND[:1], _touch("hat_brim", "hat_top", shape="pinch", stroke=(0.008, 0.008, 0), hertz=1.2,
               hands="mostly_one"), partner=4),
     Programme(4, (1.6, 0.40), _TO_HAND, _touch("crown", "side_of_head", shape="claw", stroke=(0.008, 0.016, 0.012),
@@ -113,7 +114,8 @@ _TABLE = (
     Programme(27, (1.7, 0.35), (Move("lean", -0.03), Move("forward", -0.010)), _touch("withdrawn", shape="relaxed",
               hands="both"), partner=19),
     Programme(28, (1.2, 0.40), (Move("nod", 0.34), Move("eye_close", 0.4, chance=0.4)), talking=0.25, partner=20),
-    Programme(29, (1.1, 0.50), (Move("lip_press", 1.0, chance=0.75), Move("lip_bite", 1.0, chance=0.45), Move("brow_down", 0.6, chance=0.5)), talking=0.05,
+    Programme(29, (1.1, 0.50), (Move("lip_press", 1.0, chance=0.65, group="lips"),
+              Move("lip_bite", 1.0, chance=0.35, group="lips"), Move("brow_down", 0.6, chance=0.5)), talking=0.05,
               partner=2),
     Programme(30, (2.2, 0.35), (Move("lean", -0.04),), _touch("hip", shape="relaxed", hands="both"), partner=27),
     Programme(31, (0.95, 0.50), (Move("raise", 0.034, 1.5, sides="either"), Move("tilt", 0.025, sign="either", chance=0.5),

@@ -67,7 +67,7 @@ def draw_take(csv_class: int, subject: Subject, config: SimulatorConfig, rng: np
     # a hand needs time to go up to the head or across the body, and back
     least = 0.3 if programme.reach is None or PLACES[programme.reach.places[0]].frame == "room" else 0.8
     frames = seconds * config.clip_seconds / subject.tempo * config.fps
-    frames = int(np.clip(round(frames), max(8, round(least * config.fps / subject.tempo)), 8 * config.fps))
+    frames = int(np.clip(round(frames), max(4, round(least * config.fps / subject.tempo)), 8 * config.fps))
     slack = tuple(int(s) for s in rng.integers(0, 1 + min(3, frames // 8), 2))
     overlap = config.class_overlap * rng.random()
     strength = subject.amplitude * np.exp(0.35 * config.take_variation * rng.standard_normal())
@@ -91,10 +91,14 @@ def draw_take(csv_class: int, subject: Subject, config: SimulatorConfig, rng: np
 
 
 def _draw_moves(moves: tuple[Move, ...], tempo: float, rng: np.random.Generator) -> list[tuple[str, float, float]]:
-    drawn = []
+    drawn, chosen = [], {}
+    for group in sorted({move.group for move in moves} - {""}):
+        members = [move for move in moves if move.group == group]
+        chances = np.array([move.chance for move in members])
+        chosen[group] = members[int(rng.choice(len(members), p=chances / chances.sum()))]
     for move in moves:
         present, sign, one, which = rng.random(4)
-        if present > move.chance:
+        if chosen[move.group] is not move if move.group else present > move.chance:
             continue
         size = -move.size if move.sign == "either" and sign < 0.5 else move.size
         hertz = move.hertz * tempo * np.exp(0.15 * rng.standard_normal())
