@@ -80,9 +80,9 @@ def _reading(report: ReadReport | None) -> Iterator[Finding]:
 
 def _overlaps(table: pd.DataFrame, release: bool) -> Iterator[Finding]:
     for kind in ("video", "subject", "identical clip"):
-        rows = table[table["kind"] == kind]
+        rows, check = table[table["kind"] == kind], "clip copies" if kind == "identical clip" else f"{kind} overlap"
         if rows.empty:
-            yield Finding(f"{kind} overlap", "ok", "none between splits")
+            yield Finding(check, "ok", "none between splits")
             continue
         shown = _listed(f"{r.id} ({r.splits})" for r in rows.itertuples())
         tested = rows["splits"].str.contains("test").any()
@@ -92,7 +92,7 @@ def _overlaps(table: pd.DataFrame, release: bool) -> Iterator[Finding]:
             action = "split by subject, or claim nothing about new people"
         else:
             severity, action = "error", f"keep each {kind} in one split, or the test measures memory"
-        yield Finding(f"{kind} overlap", severity, f"{len(rows)} in more than one split: {shown}", action)
+        yield Finding(check, severity, f"{len(rows)} in more than one split: {shown}", action)
 
 
 def _classes(index: pd.DataFrame, table: pd.DataFrame) -> Iterator[Finding]:

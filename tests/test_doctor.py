@@ -205,7 +205,7 @@ def test_overlaps_between_splits_are_found():
     table = report.overlaps.set_index("kind")
     assert table.loc["video", "id"] == "0000" and table.loc["video", "splits"] == "train and test"
     assert table.loc["subject", "id"] == "0" and table.loc["identical clip", "id"] == "0000_0"
-    assert finding(report, "video overlap").severity == finding(report, "identical clip overlap").severity == "error"
+    assert finding(report, "video overlap").severity == finding(report, "clip copies").severity == "error"
     assert finding(report, "subject overlap").severity == "warn"
 
 

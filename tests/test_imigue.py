@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -564,6 +565,13 @@ def test_an_interrupted_reading_leaves_nothing(release, options, monkeypatch):
     nothing_half_written(options["cache"])
     monkeypatch.undo()
     assert len(read_imigue(release, **options)) == 18
+
+
+def test_readers_that_start_together_read_once(release, options, counted):
+    with ThreadPoolExecutor(3) as pool:
+        sets = list(pool.map(lambda _: read_imigue(release, **options), range(3)))
+    assert len(counted) == 6 and len({clips.fingerprint for clips in sets}) == 1
+    nothing_half_written(options["cache"])
 
 
 def test_the_environment_names_the_cache(sound, tmp_path, monkeypatch):

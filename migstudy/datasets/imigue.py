@@ -14,6 +14,7 @@ from typing import NamedTuple
 import joblib
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from tqdm import tqdm
 
 from migstudy.classes import IMIGUE_CLASSES
@@ -102,14 +103,18 @@ def read_release(
     folder = store / "sets" / cached.key_of(READER_VERSION, root.name, layout.source, options, content, missing)
     if (release := _open(folder)) is not None:
         return release
-    plan = _plan(layout, hashes, store, unit, split_by, test_labels, workers, progress)
-    if strict and plan.problems:
-        raise ReleaseError(plan.problems, root)
-    if not any(segments for _, segments in plan.videos):
-        left = plan.problems or [Problem(root, "no clip is left to read", "\n" + plan.report.text())]
-        raise ReleaseError(left, root)
-    _assemble(plan, layout, hashes, store, folder, fps)
-    return _open(folder) or Release(ClipSet.load(folder), plan.report)
+    (store / "locks").mkdir(parents=True, exist_ok=True)
+    with FileLock(store / "locks" / folder.name):  # of runs that start together, one reads and the others wait
+        if (release := _open(folder)) is not None:
+            return release
+        plan = _plan(layout, hashes, store, unit, split_by, test_labels, workers, progress)
+        if strict and plan.problems:
+            raise ReleaseError(plan.problems, root)
+        if not any(segments for _, segments in plan.videos):
+            left = plan.problems or [Problem(root, "no clip is left to read", f"its account:\n{plan.report.text()}")]
+            raise ReleaseError(left, root)
+        _assemble(plan, layout, hashes, store, folder, fps)
+        return Release(ClipSet.load(folder), plan.report)
 
 
 def _open(folder: Path) -> Release | None:
