@@ -82,13 +82,13 @@ def check(
     figure: Annotated[Path, typer.Option(help="Folder for the figure.")] = Path("figures"),
 ) -> None:
     """The data doctor: counts, overlaps, frozen, missing, swapped and jumping joints; text and one figure."""
-    from migstudy.datasets import open_dataset
+    from migstudy.datasets import open_with_report
     from migstudy.doctor import examine
     from migstudy.figures import draw_doctor, save_figure
 
     with _one_message():
-        clips = open_dataset(path)
-        report = examine(clips)
+        clips, account = open_with_report(path)
+        report = examine(clips, account)
         print(report.text())
         sources = {"source": clips.source, "data_fingerprint": clips.fingerprint, "command": f"migstudy data check {path}"}
         print(*save_figure(draw_doctor(report), "data_check", figure, sources), sep="\n")

@@ -5,21 +5,26 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from migstudy import paths
 from migstudy.clips import ClipSet
 from migstudy.config import GestureConfig
 from migstudy.topology import Topology
 
+if TYPE_CHECKING:
+    from migstudy.datasets.read_report import ReadReport
+
 
 @dataclass(frozen=True)
 class GestureData:
-    """One dataset as it was read, and its three disjoint parts in the configured topology."""
+    """One dataset as it was read, its three disjoint parts in the configured topology, and a release reader's account."""
 
     whole: ClipSet
     train: ClipSet
     val: ClipSet
     test: ClipSet
+    report: ReadReport | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -43,22 +48,20 @@ def open_data(config: GestureConfig) -> GestureData:
 
     Raises ValueError when a part is empty.
     """
-    from migstudy.datasets import kind_of, open_dataset
+    from migstudy.datasets import kind_of, open_with_report
 
     config = config.resolved()
     place = data_path(config.data, config.profile)
-    options = {
-        "release": {"cache": os.environ.get("MIGSTUDY_CACHE") or paths.resolve("data/cache")},
-        "npz": {"val_fraction": config.val_fraction},
-        "pickle": {"val_fraction": config.val_fraction},
-    }
-    whole = open_dataset(place, **options.get(kind_of(place) if place.exists() else "", {}))
+    options = {}
+    if place.exists() and kind_of(place) == "release":
+        options["cache"] = os.environ.get("MIGSTUDY_CACHE") or paths.resolve("data/cache")
+    whole, report = open_with_report(place, val_fraction=config.val_fraction, **options)
     clips = whole if config.topology == "native" else whole.to_topology(config.topology)
     parts = {split: clips.select(split=split) for split in ("train", "val", "test")}
     for split, part in parts.items():
         if len(part) == 0:
             raise ValueError(f"{place}: no clips in split {split!r}; training needs train, val and test")
-    return GestureData(whole, **parts)
+    return GestureData(whole, **parts, report=report)
 
 
 def data_path(data: str, profile: str) -> Path:
