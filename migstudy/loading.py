@@ -81,6 +81,7 @@ def _resize_before_crop(size: int) -> int:
 
 def train_loader(clips: ClipSet, config: GestureConfig) -> DataLoader:
     """Shuffled batches of one random view a clip; call `start_epoch` before each epoch."""
+    config = config.resolved()
     dataset = GestureDataset(clips, config, train=True)
     generator = torch.Generator()
     return DataLoader(
@@ -97,6 +98,7 @@ def start_epoch(loader: DataLoader, seed: int, epoch: int) -> None:
 
 def eval_loader(clips: ClipSet, config: GestureConfig, views: int = 1) -> DataLoader:
     """Clips in order, `views` test clips each, joined along time."""
+    config = config.resolved()
     dataset = GestureDataset(clips, config, train=False, views=views)
     batch = max(1, config.batch_size // views)
     return DataLoader(dataset, batch, num_workers=config.workers, pin_memory=torch.cuda.is_available())
@@ -113,13 +115,14 @@ def represent(batch: dict, topology: Topology, config: GestureConfig, size: int,
 
     The views stand along time in the batch; `mirror` adds the mirror images of all.
     """
-    keypoints, scores = batch["keypoints"], batch["scores"]
+    config, keypoints, scores = config.resolved(), batch["keypoints"], batch["scores"]
     views, planes = scores.shape[1] // config.clip_len, scores.shape[2] // topology.num_joints
     edges, permutation = None, topology.mirror
     if config.stream == "limb":
         v = topology.num_joints
         edges = [(a + plane * v, b + plane * v) for plane in range(planes) for a, b in topology.edges]
         permutation = topology.limb_mirror
+    permutation = [channel + plane * len(permutation) for plane in range(planes) for channel in permutation]
     volume = render_views(
         keypoints, scores, size, config.sigma, num_clips=views, edges=edges, permutation=permutation if mirror else None
     )
