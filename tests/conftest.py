@@ -3,6 +3,10 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("migstudy", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("migstudy")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
