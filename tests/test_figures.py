@@ -383,6 +383,12 @@ def test_missing_variants_are_said_to_be_missing():
     assert "limb" not in [t.get_text() for t in drawn_texts(curves)]
 
 
+def test_no_effect_looks_like_none():
+    table = make_ablation()[0].assign(effect=-1e-17, low=0.0, high=1e-17)
+    fig = figures.draw_ablation(table, SOURCE)
+    assert fig.axes[0].get_xlim() == (-1, 1) and "0.0" in [t.get_text() for t in drawn_texts(fig)]
+
+
 def test_curves_end_where_the_shortest_run_ends():
     logs = make_logs()["base"]
     logs[1] = logs[1].iloc[:5]

@@ -112,7 +112,7 @@ def draw_per_class(table: pd.DataFrame, source: str, majority: float | None = No
     """F1 of each class with its interval, the class with the most training clips on top.
 
     table: `evaluate.per_class_table`: index, name, n_train, n (evaluated clips), f1, f1_low, f1_high. A class without
-    evaluated clips and answers has no F1 and stays empty; without an interval the dot stands alone.
+    evaluated clips and answers has no F1 and shows a dash; without an interval the dot stands alone.
     majority: macro-F1 of always answering one class, drawn as a line.
     """
     by = "n_train" if table["n_train"].notna().all() else "n"
@@ -124,7 +124,7 @@ def draw_per_class(table: pd.DataFrame, source: str, majority: float | None = No
     ax.hlines(y, low, high, color=style.SKY, lw=2.2, zorder=2)
     ax.scatter(f1, y, s=14, color=style.BLUE, zorder=3, lw=0)
     for row in np.flatnonzero(np.isnan(f1)):
-        ax.text(0.0, row, " no evaluated clip", va="center", fontsize=7, color=style.GREY)
+        ax.text(0.0, row, " –", va="center", fontsize=7, color=style.GREY)
     if majority is not None:
         ax.axvline(majority, color=style.VERMILION, lw=0.9, ls=(0, (3, 2)))
         ax.text(majority, 1.0, " macro-F1 of the majority answer", color=style.VERMILION, fontsize=7, va="bottom",
@@ -171,12 +171,14 @@ def draw_ablation(table: pd.DataFrame, source: str, seeds: pd.DataFrame | None =
             if np.isnan(value):
                 ax.text(0, row, " not run", va="center", fontsize=7, color=style.GREY)
                 continue
-            ax.text(value, row + 0.14, f"{value:+.1f}".replace("-", "\u2212"), va="bottom", ha="center", fontsize=7,
+            ax.text(value, row + 0.14, f"{value:+.1f}".replace("-", "\u2212") if abs(value) >= 0.05 else "0.0", va="bottom", ha="center", fontsize=7,
                     path_effects=halo, zorder=5)  # fmt: skip
         ax.set(ylim=(-0.6, len(variants) - 0.3), title=METRIC_NAMES.get(metric, metric), xlabel="percentage points")
         ax.grid(axis="x")
         ax.tick_params(axis="y", length=0)
     axes[0].set_yticks([place[v] for v in variants], variants)
+    low, high = axes[0].get_xlim()
+    axes[0].set_xlim(min(low, -1), max(high, 1))  # differences of rounding must not fill the panel
     handles = [Line2D([], [], marker="D", ms=4.5, color=style.BLUE, lw=1.4, label="mean, 95 % interval")]
     if seeds is not None and len(seeds):
         handles.append(Line2D([], [], marker="o", ms=3, color=style.ORANGE, ls="none", label="single seeds"))
