@@ -61,6 +61,8 @@ def open_data(config: GestureConfig) -> GestureData:
     for split, part in parts.items():
         if len(part) == 0:
             raise ValueError(f"{place}: no clips in split {split!r}; training needs train, val and test")
+        if split != "test" and (part.labels < 0).all():
+            raise ValueError(f"{place}: no clip in split {split!r} has a label; training needs labels in train and val")
     return GestureData(whole, **parts, report=report)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from tqdm import tqdm
 
 from migstudy import paths
@@ -49,14 +50,17 @@ def train(config: GestureConfig, data: GestureData | None = None, run: Run | Non
         return run
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     torch.manual_seed(config.seed)
+    AcceleratorState._reset_state()  # it outlives a training and would refuse the next one's precision
     accelerator = Accelerator(mixed_precision=config.precision)
     model, criterion = build(config, data)
     optimizer = make_optimizer(config, model)
-    loader = train_loader(data.train, config)
+    loader = train_loader(with_labels(data.train), config)
     state = _Progress(run.path(CHECKPOINT), model, optimizer)  # before wrapping: the names stay the model's own
     model, optimizer, batches = accelerator.prepare(model, optimizer, loader)
     criterion.to(accelerator.device)
     state.resume(accelerator)
+    if state.history and accelerator.is_main_process:
+        write_log(run, state.history)  # it may have been killed between checkpoint and log
 
     bar = tqdm(total=config.epochs * len(batches), initial=state.epoch * len(batches), mininterval=1,
                disable=not accelerator.is_main_process)  # fmt: skip
@@ -177,6 +181,8 @@ def finish(run: Run, model: torch.nn.Module, data: GestureData, config: GestureC
     save_scores(scores, run.path("scores.parquet"), data.class_names)
     run.write_json("metrics.json", measure(run, data))
     run.path(CHECKPOINT).unlink(missing_ok=True)
+    for left_by_a_kill in run.folder.glob(".*.partial-*"):
+        left_by_a_kill.unlink(missing_ok=True)
 
 
 def measure(run: Run, data: GestureData) -> dict[str, Any]:
@@ -258,7 +264,13 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("-p", action="append", default=[], metavar="name=value", help="a parameter of GestureConfig")
-    config = GestureConfig.from_strings(dict(option.split("=", 1) for option in parser.parse_args().p))
+    pairs = [option.partition("=") for option in parser.parse_args().p]
+    if wrong := [name for name, sign, _ in pairs if not sign]:
+        parser.error(f"-p {wrong[0]}: write -p name=value")
+    try:
+        config = GestureConfig.from_strings({name: text for name, _, text in pairs})
+    except ValueError as error:
+        parser.error(str(error))
     run = train(config)
     if int(os.environ.get("RANK", 0)) == 0:
         run.finish()
