@@ -134,6 +134,22 @@ def test_scores_do_not_depend_on_the_batch(learned, toy):
     np.testing.assert_allclose(*map(get_probabilities, tables), atol=1e-5)
 
 
+def test_each_epoch_sees_every_clip_in_another_order_and_augmentation(small, monkeypatch):
+    seen = []
+
+    def spy(batch, topology, config, size, *rest):
+        if size == 20:  # a training batch
+            seen.extend(zip(batch["index"].tolist(), batch["keypoints"].clone(), strict=True))
+        return module.loading_represent(batch, topology, config, size, *rest)
+
+    monkeypatch.setattr(module, "loading_represent", module.represent, raising=False)
+    monkeypatch.setattr(module, "represent", spy)
+    train(tiny(data=small, train_size=20))
+    epochs = [dict(seen[:24]), dict(seen[24:])]
+    assert all(sorted(epoch) == list(range(24)) for epoch in epochs) and list(epochs[0]) != list(epochs[1])
+    assert not any(torch.equal(epochs[0][i], epochs[1][i]) for i in range(24))
+
+
 def test_a_trained_run_is_not_trained_again(learned, toy, monkeypatch):
     before = results(learned[False])
     monkeypatch.setenv("MIGSTUDY_ROOT", str(learned[False].folder.parents[1]))
