@@ -117,7 +117,7 @@ def draw_heatmaps(
     mirrored: np.ndarray | None = None,
     source: str | None = None,
 ) -> Figure:
-    """Heatmap volumes summed over their channels, at several frames, one colour scale a row.
+    """Heatmap volumes at several frames, the largest value over the channels, one colour scale a row.
 
     joint_volume (V, T, H, W), limb_volume (E, T, H, W), mirrored (V, T, H, W): one clip's volume as the model sees it;
     tensors on the CPU are taken too. frames: how many, evenly spread, or which.
@@ -134,7 +134,7 @@ def draw_heatmaps(
     fig = style.new_figure(style.PAGE, 0.42 + len(rows) * (side * shape[2] / shape[3] + 0.05) + 0.2 * bool(source))
     axes = fig.subplots(len(rows), len(chosen), squeeze=False)
     for row, (name, volume) in enumerate(rows.items()):
-        images = volume[:, chosen].sum(0)
+        images = volume[:, chosen].max(0)  # a sum would show only where landmarks crowd
         top = max(float(images.max()), 1e-6)
         for ax, image, frame in zip(axes[row], images, chosen, strict=True):
             # crowded lips outshine a lone wrist: the colours follow the root
@@ -145,7 +145,7 @@ def draw_heatmaps(
         axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", labelpad=4)
         bar = fig.colorbar(shown, ax=list(axes[row]), aspect=14, pad=0.01, fraction=0.03)
         bar.outline.set_visible(False)
-        bar.ax.set_title("sum", fontsize=7, loc="center", pad=3)
+        bar.ax.set_title("max", fontsize=7, loc="center", pad=3)
     if source:
         style.add_source(fig, source, "drawn from")
     return fig
