@@ -51,9 +51,12 @@ class Run:
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON file of the run; raises ValueError naming the file when it is missing or broken."""
         try:
-            return json.loads(self.path(name).read_text())
-        except (OSError, json.JSONDecodeError) as error:
+            content = json.loads(self.path(name).read_text())
+            if not isinstance(content, dict):
+                raise ValueError("no JSON object")
+        except (OSError, ValueError) as error:
             raise ValueError(f"{self.path(name)} cannot be read ({error}); delete {self.folder} and run again") from error
+        return content
 
     def write_json(self, name: str, data: Mapping[str, Any]) -> None:
         paths.write_text(self.path(name), json.dumps(data, indent=1, default=float) + "\n")
@@ -71,25 +74,23 @@ def open_run(task: str, params: Mapping[str, Any], fingerprint: str, run_dir: st
     task: the notebook's name without extension. Raises ValueError when run_dir holds another run.
     """
     run = run_of(task, params, fingerprint, run_dir)
-    asked = {"task": task, "params": {k: v for k, v in params.items() if k != "run_dir"}, "data_fingerprint": fingerprint}
-    if run.path("params.json").exists():
-        kept = run.read_json("params.json")
-        if _identity(kept["task"], kept["params"], kept["data_fingerprint"]) != _identity(**_renamed(asked)):
-            raise ValueError(f"{run.folder} holds a run with other parameters or data; choose another run_dir or delete it")
-    else:
+    if not run.path("params.json").exists():
         run.folder.mkdir(parents=True, exist_ok=True)
         run.write_json("env.json", environment())
-        run.write_json("params.json", asked)
+        kept = {k: v for k, v in params.items() if k != "run_dir"}
+        run.write_json("params.json", {"task": task, "params": kept, "data_fingerprint": fingerprint})
     return run
 
 
 def run_of(task: str, params: Mapping[str, Any], fingerprint: str, run_dir: str = "") -> Run:
-    """The run that these parameters on this data have or would have; nothing is written."""
-    return Run(paths.resolve(run_dir) if run_dir else paths.resolve(RUNS) / run_id(task, params, fingerprint))
-
-
-def _renamed(asked: Mapping[str, Any]) -> dict[str, Any]:
-    return {"task": asked["task"], "params": asked["params"], "fingerprint": asked["data_fingerprint"]}
+    """The run that these parameters on this data have or would have; nothing is written. Raises as `open_run`."""
+    run = Run(paths.resolve(run_dir) if run_dir else paths.resolve(RUNS) / run_id(task, params, fingerprint))
+    if run.path("params.json").exists():
+        kept = run.read_json("params.json")
+        found = _identity(kept.get("task", ""), kept.get("params", {}), kept.get("data_fingerprint", ""))
+        if found != _identity(task, params, fingerprint):
+            raise ValueError(f"{run.folder} holds a run with other parameters or data; choose another run_dir or delete it")
+    return run
 
 
 def _identity(task: str, params: Mapping[str, Any], fingerprint: str) -> str:
@@ -117,7 +118,10 @@ def notebook_version(task: str) -> str:
 
 
 # what only draws, checks or reports does not change a run's numbers
-_BYSTANDERS = ("figures/", "cli.py", "doctor.py", "published.py", "sweep.py", "study.py", "submission.py", "simulate/")
+_BYSTANDERS = (
+    "figures/", "simulate/", "__main__.py", "cli.py", "comparison.py", "doctor", "execute.py", "fusion.py", "pose_quality.py",
+    "published.py", "results.py", "study.py", "submission.py", "sweep.py", "tables.py",
+)  # fmt: skip
 
 
 @cache
@@ -168,9 +172,9 @@ def _cpu_name() -> str:
 
 
 def finished_runs(folder: str | Path = RUNS, task: str | None = None) -> list[Run]:
-    """Runs whose DONE marker stands, sorted by id; those of one task when given."""
+    """Runs whose DONE marker stands, sorted by id; those of one task when given, whatever their folders are called."""
     runs = (Run(marker.parent) for marker in sorted(paths.resolve(folder).glob("*/DONE")))
-    return [run for run in runs if task is None or run.id.startswith(task)]
+    return [run for run in runs if task is None or run.read_json("params.json").get("task") == task]
 
 
 def runs_table(runs: list[Run]) -> pd.DataFrame:
