@@ -12,7 +12,8 @@ import json
 import logging
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,7 +76,11 @@ def run_notebook(name: str, options: Mapping[str, str], quiet: bool = False) -> 
     """
     notebook = find_notebook(name)
     values = check_parameters(notebook, options)
-    os.environ.setdefault("MIGSTUDY_COMMAND", command_line(notebook, options))
+    with _environment(MIGSTUDY_COMMAND=command_line(notebook, options)):
+        return _run(notebook, values, quiet)
+
+
+def _run(notebook: Path, values: dict[str, Any], quiet: bool) -> Run:
     trains = notebook.stem in CONFIGS
     if trains:
         from migstudy.data import open_data
@@ -97,28 +102,44 @@ def run_notebook(name: str, options: Mapping[str, str], quiet: bool = False) -> 
 
 def _execute(notebook: Path, run: Run, values: Mapping[str, Any], quiet: bool) -> None:
     import papermill  # slow to import, and not needed to find a run finished
+    from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     run.folder.mkdir(parents=True, exist_ok=True)
     aside = run.path(".run.partial.ipynb")
     logging.getLogger("papermill").setLevel(logging.ERROR)  # it cannot read Literal types; names were checked above
-    os.environ[RUNNER] = "1"
-    for name, value in ALLOCATOR.items():
-        os.environ.setdefault(name, value)
     try:
-        papermill.execute_notebook(
-            notebook, aside, parameters=dict(values), kernel_name="python3", progress_bar=not quiet,
-            cwd=paths.project_root(), log_output=False, extra_arguments=["--IPKernelApp.log_level=40"],
-        )  # fmt: skip
-    except PapermillExecutionError as error:
+        with _environment(**{name: os.environ.get(name, value) for name, value in ALLOCATOR.items()}, **{RUNNER: "1"}):
+            papermill.execute_notebook(
+                notebook, aside, parameters=dict(values), kernel_name="python3", progress_bar=not quiet,
+                cwd=paths.project_root(), log_output=False, extra_arguments=["--IPKernelApp.log_level=40"],
+            )  # fmt: skip
+    except (PapermillExecutionError, DeadKernelError) as error:
         os.replace(aside, run.path("failed.ipynb"))
+        if isinstance(error, DeadKernelError):
+            fault = "was ended from outside, most often for want of memory: its kernel died"
+        else:
+            fault = f"failed in cell {error.exec_count}: {error.ename}: {error.evalue}"
         raise RuntimeError(
-            f"{notebook.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
-            f"the executed part is in {run.path('failed.ipynb')}; what was trained is kept, the same command goes on"
+            f"{notebook.name} {fault}\nthe executed part is in {run.path('failed.ipynb')}; what was trained is kept,"
+            " the same command goes on"
         ) from None
-    finally:
-        os.environ.pop(RUNNER, None)
     os.replace(aside, run.path("run.ipynb"))
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Environment variables for what is started meanwhile; afterwards as before."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def command_line(notebook: Path, options: Mapping[str, str]) -> str:
@@ -127,4 +148,4 @@ def command_line(notebook: Path, options: Mapping[str, str]) -> str:
 
 
 def _trained_so_far() -> str:
-    return hashlib.sha256(" ".join(run.id for run in finished_runs(task="03")).encode()).hexdigest()
+    return hashlib.sha256(" ".join(run.id for run in finished_runs(task="03_train_gesture")).encode()).hexdigest()
