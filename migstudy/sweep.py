@@ -6,12 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager, suppress
+from threading import Event, Lock, current_thread, main_thread
 
 from tqdm import tqdm
 
 from migstudy import paths
+from migstudy.execute import find_notebook, notebook_parameters
 
 Cell = Mapping[str, str]
 
@@ -25,31 +28,36 @@ def run_cells(notebook: str, cells: Sequence[Cell], workers: int = 0, title: str
     cores = os.cpu_count() or 1
     workers = min(workers or cores, len(cells)) or 1
     share = str(max(1, cores // workers))
+    always = {"threads": share} if "threads" in notebook_parameters(find_notebook(notebook))[0] else {}
     running: set[subprocess.Popen] = set()
+    starting, stopped = Lock(), Event()
     failed = []
 
     def one(cell: Cell) -> str:
-        words = [w for name, value in {"threads": share, **cell}.items() for w in ("-p", f"{name}={value}")]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "migstudy", "run", notebook, "--quiet", *words], cwd=paths.project_root(),
-            env={**os.environ, "OMP_NUM_THREADS": share, "MKL_NUM_THREADS": share}, start_new_session=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        running.add(process)
+        words = [w for name, value in {**always, **cell}.items() for w in ("-p", f"{name}={value}")]
+        with starting:  # so that no cell slips in after the others were ended
+            if stopped.is_set():
+                return "not started"
+            process = subprocess.Popen(
+                [sys.executable, "-m", "migstudy", "run", notebook, "--quiet", *words], cwd=paths.project_root(),
+                env={**os.environ, "OMP_NUM_THREADS": share, "MKL_NUM_THREADS": share}, start_new_session=True,
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            running.add(process)
         said = process.communicate()[1]
         running.discard(process)
         return "" if process.returncode == 0 else said.strip()[-2000:] or f"it ended with {process.returncode}"
 
-    with ThreadPoolExecutor(workers) as pool, tqdm(total=len(cells), desc=title, unit="run") as bar:
-        jobs = {pool.submit(one, cell): cell for cell in cells}
+    with _interruptible(), ThreadPoolExecutor(workers) as pool, tqdm(total=len(cells), desc=title, unit="run") as bar:
         try:
+            jobs = {pool.submit(one, cell): cell for cell in cells}
             for job in as_completed(jobs):
                 if job.result():
                     failed.append((jobs[job], job.result()))
                 bar.update()
         except KeyboardInterrupt:
-            for job in jobs:
-                job.cancel()
+            with starting:
+                stopped.set()
             for process in list(running):
                 _end(process)
             raise
@@ -57,8 +65,30 @@ def run_cells(notebook: str, cells: Sequence[Cell], workers: int = 0, title: str
 
 
 def _end(process: subprocess.Popen) -> None:
-    """End a cell and its kernel."""
-    if hasattr(os, "killpg"):
-        os.killpg(process.pid, signal.SIGTERM)
-    else:
-        process.terminate()
+    """End a cell; its kernel ends with it."""
+    with suppress(ProcessLookupError):  # it may have ended by itself
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGTERM)
+        else:
+            process.terminate()
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """A request to end, or a closed terminal, is as Ctrl-C: cells sit in sessions of their own and would go on alone."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if current_thread() is not main_thread():  # only the main thread may set handlers
+        yield
+        return
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    mine = [number for number in numbers if signal.getsignal(number) == signal.SIG_DFL]  # nohup's choice stands
+    for number in mine:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)
