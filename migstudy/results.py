@@ -9,22 +9,42 @@ import pandas as pd
 from migstudy.config import GestureConfig
 from migstudy.runs import Run, code_version, finished_runs, same_question
 from migstudy.scores import load_scores
-from migstudy.study import LIMB, SEEDS, VARIANTS
+from migstudy.study import LIMB, VARIANTS
 
 TASK = "03_train_gesture"
 Groups = dict[str, list[Run]]  # a variant's runs, one a seed; empty where nothing is finished
 
 
-def find_runs(variants: Mapping[str, Mapping[str, str]], profile: str, data: str, seeds: Sequence[int] = SEEDS) -> Groups:
-    """The finished run of each variant and seed, the newest where several answer."""
-    stored = sorted(finished_runs(task=TASK), key=lambda run: run.read_json("env.json")["started"])
-    by_question = {same_question(run.read_json("params.json")["params"]): run for run in stored}
+def find_runs(
+    variants: Mapping[str, Mapping[str, str]], profile: str, data: str, seeds: Sequence[int] | None = None
+) -> Groups:  # fmt: skip
+    """The finished run of each variant and seed, in order of seeds; all seeds there are unless told which."""
+    stored = answers()
     groups: Groups = {}
     for name, variant in variants.items():
-        asked = [GestureConfig.from_strings({"profile": profile, "data": data, **variant, "seed": str(s)}) for s in seeds]
-        found = (by_question.get(same_question(config.resolved().to_dict())) for config in asked)
-        groups[name] = [run for run in found if run is not None]
+        config = GestureConfig.from_strings({"profile": profile, "data": data, **variant})
+        asked = same_question(without_seed(config.resolved().to_dict()))
+        found = [run for run in stored if same_question(without_seed(params_of(run))) == asked]
+        groups[name] = [run for run in found if seeds is None or seed_of(run) in seeds]
     return groups
+
+
+def answers() -> list[Run]:
+    """The finished training runs by seed, of those that asked for the same thing the newest."""
+    stored = sorted(finished_runs(task=TASK), key=lambda run: run.read_json("env.json")["started"])
+    return sorted({same_question(params_of(run)): run for run in stored}.values(), key=seed_of)
+
+
+def params_of(run: Run) -> dict:
+    return run.read_json("params.json")["params"]
+
+
+def seed_of(run: Run) -> int:
+    return params_of(run)["seed"]
+
+
+def without_seed(params: Mapping[str, object]) -> dict:
+    return {name: value for name, value in params.items() if name != "seed"}
 
 
 def ablation_runs(profile: str, data: str = "simulator") -> Groups:
@@ -38,8 +58,9 @@ def stream_runs(profile: str, data: str = "simulator") -> Groups:
 
 
 def runs_of_data(data: str) -> list[Run]:
-    """All finished training runs on a dataset whose path ends so: `natops.npz`."""
-    return [run for run in finished_runs(task=TASK) if str(run.read_json("params.json")["params"]["data"]).endswith(data)]
+    """All finished training runs on a dataset whose path ends so (`natops.npz`), controls on shuffled labels left out."""
+    found = [(run, params_of(run)) for run in answers()]
+    return [run for run, params in found if str(params["data"]).endswith(data) and not params["shuffle_labels"]]
 
 
 def source_of(groups: Groups) -> str:
@@ -52,7 +73,10 @@ def source_of(groups: Groups) -> str:
         raise ValueError("no finished run answers this; train first: migstudy study")
     sources = {run.read_json("metrics.json")["source"] for run in runs}
     if len({run.read_json("params.json")["data_fingerprint"] for run in runs}) > 1:
-        raise ValueError(f"these runs were measured on different data ({'; '.join(sorted(sources))}); train them again")
+        raise ValueError(
+            f"these runs were measured on different data ({'; '.join(sorted(sources))}); train them again, or delete those that"
+            f" no longer count: {', '.join(run.id for run in runs)}"
+        )
     older = sum(run.read_json("env.json")["code"] != code_version() for run in runs)
     return sources.pop() + (f" ({older} of {len(runs)} runs made by another version of the code)" if older else "")
 

@@ -12,7 +12,10 @@ from migstudy import paths
 from migstudy.comparison import compare
 from migstudy.evaluate import evaluate
 from migstudy.fusion import fuse, learn_weights
-from migstudy.results import Groups, find_runs, labelled_scores, runs_of_data, stream_runs
+from migstudy.results import (
+    Groups, find_runs, labelled_scores, params_of, runs_of_data, seed_of, stream_runs, without_seed,
+)  # fmt: skip
+from migstudy.runs import Run, same_question
 from migstudy.statistics import holm
 from migstudy.study import SEEDS, SHUFFLED, VARIANTS
 
@@ -31,14 +34,18 @@ def score_table(groups: Groups) -> pd.DataFrame:
 
 
 def stream_table(profile: str, data: str = "simulator") -> pd.DataFrame:
-    """Joint, limb and their fusions, rows as in `score_table`; weights learned on validation clips alone."""
-    groups = stream_runs(profile, data)
-    test = {name: [labelled_scores(run) for run in runs] for name, runs in groups.items()}
-    val = {name: [labelled_scores(run, "val") for run in runs] for name, runs in groups.items()}
-    pairs = [dict(zip(test, scores, strict=True)) for scores in zip(*test.values(), strict=False)]
-    learned = [learn_weights(dict(zip(val, scores, strict=True))).weights for scores in zip(*val.values(), strict=False)]
-    answers = {**test, "0.4 joint + 0.6 limb": [fuse(pair, "miga2023") for pair in pairs],
-               "weights learned on val": [fuse(pair, w) for pair, w in zip(pairs, learned, strict=True)]}  # fmt: skip
+    """Joint, limb and their fusions, rows as in `score_table`; runs of one seed are fused.
+
+    Weights are published, or learned on validation clips alone.
+    """
+    groups = {name: {seed_of(run): run for run in runs} for name, runs in stream_runs(profile, data).items()}
+    alone = {name: [labelled_scores(run) for run in runs.values()] for name, runs in groups.items()}
+    published, learned = [], []
+    for seed in sorted(set.intersection(*map(set, groups.values()))):
+        test, val = ({name: labelled_scores(runs[seed], split) for name, runs in groups.items()} for split in ("test", "val"))
+        published.append(fuse(test, "miga2023"))
+        learned.append(fuse(test, learn_weights(val).weights))
+    answers = {**alone, "0.4 joint + 0.6 limb": published, "weights learned on val": learned}
     return pd.DataFrame([_row(name, tables) for name, tables in answers.items()])
 
 
@@ -98,12 +105,11 @@ def recordings_table() -> pd.DataFrame:
     """
     rows = []
     for title, file in RECORDINGS.items():
-        kinds: dict[str, list] = {}
+        kinds: dict[str, list[Run]] = {}
         for run in runs_of_data(file):
-            params = {k: v for k, v in run.read_json("params.json")["params"].items() if k not in ("seed", "threads", "workers")}
-            kinds.setdefault(json.dumps(params, sort_keys=True), []).append(run)
-        for params, runs in kinds.items() or [("{}", [])]:
-            settings = {k: str(json.loads(params).get(k, "–")) for k in ("stream", "projection", "epochs")}
+            kinds.setdefault(same_question(without_seed(params_of(run))), []).append(run)
+        for runs in kinds.values() or [[]]:
+            settings = {k: str(params_of(runs[0])[k]) if runs else "–" for k in ("stream", "projection", "epochs")}
             rows.append({**_row(title, [labelled_scores(run) for run in runs]), **settings})
     return pd.DataFrame(rows)
 
