@@ -42,13 +42,15 @@ def run(
 @app.command()
 def study(
     profile: Profile = "quick",
-    workers: Annotated[int, typer.Option(help="Runs at a time; 0 = one a core.")] = 0,
-    seeds: Annotated[int, typer.Option(help="Seeds a variant.")] = 3,
+    workers: Annotated[int, typer.Option(min=0, help="Runs at a time; 0 = one a core.")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds a variant.")] = 3,
 ) -> None:
     """The whole study: simulate, train, ablate, draw. Started again, it goes on where it stopped."""
+    from migstudy.config import GestureConfig
     from migstudy.study import run_study
 
     with _one_message():
+        GestureConfig(profile=profile)  # refused now and once, not by every step
         raise typer.Exit(code=min(run_study(profile, workers, tuple(range(seeds))), 1))
 
 
