@@ -1,0 +1,213 @@
+"""Commands: a mistake is one line and exit code 2, a result is what is printed, nothing is written by accident."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from projects import ROOT, TRAINING, write_notebook
+from toy import save_toy, toy_set
+from typer.testing import CliRunner
+
+from migstudy import execute, study
+from migstudy.cli import app
+from migstudy.clips import ClipSet
+from migstudy.config import GestureConfig
+from migstudy.datasets.mmaction_pickle import read_pickle
+from migstudy.runs import Run
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch):
+    folder = tmp_path / "project"
+    (folder / "notebooks").mkdir(parents=True)
+    monkeypatch.setenv("MIGSTUDY_ROOT", str(folder))
+    monkeypatch.delenv("MIGSTUDY_DEBUG", raising=False)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return save_toy(tmp_path_factory.mktemp("toy") / "clips", share=((8, 8, 8), (3, 3, 3), (4, 4, 4)))
+
+
+def call(*arguments: object):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def assert_refused(result, message: str) -> None:
+    """Exit code 2, nothing on stdout, the message in one line on stderr."""
+    assert result.exit_code == 2, (result.output, result.exception)
+    assert result.stdout == "" and message in result.stderr and "Traceback" not in result.stderr
+    assert result.stderr.startswith("migstudy: ") and result.stderr.count("\n") == 1
+
+
+def test_every_command_explains_itself():
+    commands = {("run",), ("study",), ("figures",), ("simulate",), ("data", "check"), ("data", "read"), ("data", "export")}
+    for command in ((), ("data",), *commands):
+        result = call(*command, "--help")
+        assert result.exit_code == 0 and len(result.stdout) > 200
+    assert {name for (name,) in (c for c in commands if len(c) == 1)} <= set(call("--help").stdout.split())
+
+
+def test_the_module_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "migstudy", "run", "99"], cwd=ROOT, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+    assert done.returncode == 2 and done.stdout == "" and done.stderr == "migstudy: no single notebook '99'; there are: none\n"
+
+
+# -- run -------------------------------------------------------------------------------------------------------------
+
+
+def test_run_lists_the_parameters_of_a_notebook(project):
+    (project / "notebooks" / TRAINING.name).write_bytes(TRAINING.read_bytes())
+    lines = call("run", "03", "--parameters").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == list(GestureConfig().to_dict())
+    assert next(line for line in lines if line.startswith("stream")).split(maxsplit=2)[1:] == ["'joint'", "one of joint, limb"]
+    assert not (project / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["99"], "no single notebook '99'; there are: 03_train_gesture"),
+        (["03", "-p", "epochs"], "-p epochs: write -p name=value"),
+        (["03", "-p", "epoch=3"], "there is no parameter 'epoch'; did you mean 'epochs'?"),
+        (["03", "-p", "stream=bone"], "stream='bone': it takes one of joint, limb"),
+        (["03", "--profile", "fast"], "profile='fast': it takes one of smoke, quick, paper"),
+        (["03", "-p", "data=nowhere"], "does not exist"),
+    ],
+)
+def test_run_refuses_mistakes_in_one_line(project, arguments, message):
+    (project / "notebooks" / TRAINING.name).write_bytes(TRAINING.read_bytes())
+    assert_refused(call("run", *arguments), message)
+    assert [p.name for p in project.iterdir()] == ["notebooks"]
+
+
+def test_the_traceback_is_there_on_request(monkeypatch):
+    monkeypatch.setenv("MIGSTUDY_DEBUG", "1")
+    result = call("run", "99")
+    assert isinstance(result.exception, ValueError) and result.exit_code == 1
+
+
+def test_run_hands_everything_over_and_prints_the_folder(monkeypatch, project):
+    seen = []
+    monkeypatch.setattr(execute, "run_notebook", lambda *a: seen.append(a) or Run(project / "runs" / "x"))
+    result = call("run", "03", "-p", "data=a=b", "-p", "seed=1", "--profile", "smoke", "--quiet")
+    assert result.exit_code == 0 and result.stdout == f"{project / 'runs' / 'x'}\n"
+    assert seen == [("03", {"data": "a=b", "seed": "1", "profile": "smoke"}, True)]
+
+
+def test_a_failing_notebook_is_a_failing_command(project):
+    write_notebook(project, "90_fails", "raise KeyError('who')")
+    result = call("run", "90", "--quiet")
+    assert result.exit_code == 2 and result.stdout == "" and "90_fails.ipynb failed in cell 3: KeyError: 'who'" in result.stderr
+    assert "Traceback" not in result.stderr and len(result.stderr.strip().splitlines()) == 2
+
+
+# -- study -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("failures", "code"), [(0, 0), (1, 1), (7, 1)])
+def test_the_study_says_by_its_exit_code_whether_all_went_well(monkeypatch, failures, code):
+    seen = []
+    monkeypatch.setattr(study, "run_study", lambda *a: seen.append(a) or failures)
+    result = call("study", "--profile", "smoke", "--workers", 1, "--seeds", 2)
+    assert result.exit_code == code and result.stderr == "" and seen == [("smoke", 1, (0, 1))]
+
+
+@pytest.mark.parametrize("option", [("--profile", "fast"), ("--seeds", "0"), ("--workers", "-1")])
+def test_the_study_refuses_nonsense_before_it_starts(monkeypatch, option, project):
+    monkeypatch.setattr(study, "run_study", lambda *a: pytest.fail("it started"))
+    result = call("study", *option)
+    assert result.exit_code == 2 and option[0].strip("-") in result.stderr and result.stdout == ""
+    assert [p.name for p in project.iterdir()] == ["notebooks"]
+
+
+def test_a_study_goes_on_when_a_step_fails(monkeypatch, capsys):
+    done = []
+
+    def notebook(name, options, quiet):
+        done.append(name)
+        if name == "02_representation":
+            raise RuntimeError("no heatmaps today")
+
+    monkeypatch.setattr(execute, "run_notebook", notebook)
+    monkeypatch.setattr("migstudy.data.data_path", lambda *a: done.append("simulate"))
+    monkeypatch.setattr(study, "run_cells", lambda name, cells, workers: done.append(name) or [(cells[3], "no loss today")])
+    assert study.run_study("smoke", 1, (0,)) == 2
+    assert done == ["simulate", "01_dataset", "02_representation", "03_train_gesture", "06_ablations", "07_paper_tables"]
+    said = capsys.readouterr()
+    assert "no heatmaps today" in said.err and "no loss today" in said.err and "2 failures" in said.out
+
+
+def test_figures_draws_every_notebook_again(monkeypatch):
+    done = []
+    monkeypatch.setattr(execute, "run_notebook", lambda name, options, quiet: done.append((name, options["profile"])))
+    assert call("figures", "--profile", "smoke").exit_code == 0
+    assert done == [(name, "smoke") for name in ("01_dataset", "02_representation", "06_ablations", "07_paper_tables")]
+    monkeypatch.setattr(execute, "run_notebook", lambda *a, **k: (_ for _ in ()).throw(ValueError("no finished run answers this")))
+    result = call("figures")
+    assert result.exit_code == 2 and result.stderr == "migstudy: no finished run answers this\n"
+
+
+# -- data ------------------------------------------------------------------------------------------------------------
+
+
+def test_data_check_reports_and_draws(toy, project):
+    result = call("data", "check", toy, "--figure", project / "drawn")
+    assert result.exit_code == 0, result.output
+    assert "a toy made for a test" in result.stdout and "45" in result.stdout
+    assert sorted(p.name for p in (project / "drawn").iterdir()) == [f"data_check.{e}" for e in ("json", "pdf", "png")]
+    told = json.loads((project / "drawn" / "data_check.json").read_text())
+    assert told["data_fingerprint"] == ClipSet.load(toy).fingerprint and told["command"] == f"migstudy data check {toy}"
+
+
+def test_data_read_packs_any_dataset(project):
+    clips = toy_set(((2, 2, 2), (1, 1, 1), (1, 1, 1)))
+    np.savez(project / "mine.npz", frames=np.concatenate([clips.keypoints, clips.scores[..., None]], -1), scores_last=True,
+             offsets=np.r_[clips.index["offset"], len(clips.keypoints)], label=clips.labels, split=clips.index["split"].to_numpy(str),
+             joint_names=np.array(clips.topology.joints), image_size=np.array([720, 720]))  # fmt: skip
+    result = call("data", "read", "mine.npz", project / "packed")
+    assert result.exit_code == 0 and str(project / "packed") in result.stdout, result.output
+    packed = ClipSet.load(project / "packed")
+    assert len(packed) == 12 and packed.labels.tolist() == clips.labels.tolist()
+    np.testing.assert_allclose(packed.keypoints, clips.keypoints, atol=1e-3)
+
+
+def test_data_export_writes_what_pyskl_reads(toy, project):
+    result = call("data", "export", toy, project / "out.pkl")
+    assert result.exit_code == 0, result.output
+    back, clips = read_pickle(project / "out.pkl"), ClipSet.load(toy)
+    assert sorted(back.labels) == sorted(clips.labels) and back.keypoints.shape == clips.keypoints.shape
+    assert back.index["split"].value_counts().to_dict() == clips.index["split"].value_counts().to_dict()
+
+
+@pytest.mark.parametrize("command", [("check",), ("read",), ("export",)])
+def test_data_commands_refuse_what_they_cannot_read(project, command):
+    target = [] if command == ("check",) else [project / "out"]
+    assert_refused(call("data", *command, "nowhere", *target), "does not exist")
+    Path("odd.txt").write_text("no skeletons")
+    assert_refused(call("data", *command, "odd.txt", *target), "cannot tell what")
+    assert sorted(p.name for p in project.iterdir()) == ["notebooks", "odd.txt"]
+
+
+def test_data_export_names_missing_joints(toy, project):
+    assert_refused(call("data", "export", toy, project / "out.pkl", "--topology", "imigue41"), "lacks 19 joints of 'imigue41'")
+
+
+def test_simulate_hands_its_settings_over(monkeypatch, project):
+    import migstudy.simulate
+
+    seen = []
+    monkeypatch.setattr(migstudy.simulate, "simulate", lambda out, **options: seen.append((out, options)) or out)
+    assert call("simulate", "there", "--profile", "smoke", "--seed", 3, "--workers", 2, "--shape", "light_hand").stdout == "there\n"
+    assert seen == [(Path("there"), {"profile": "smoke", "seed": 3, "workers": 2, "shape": "light_hand"})]
+    monkeypatch.undo()
+    os.chdir(project)
+    assert_refused(call("simulate", project / "x", "--profile", "fast"), "unknown profile 'fast'")
+    assert_refused(call("simulate", project / "x", "--shape", "coco"), "unknown shape 'coco'")
