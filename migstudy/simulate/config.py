@@ -39,15 +39,15 @@ class SimulatorConfig:
     subjects: tuple[int, int, int] = (14, 3, 7)
     videos_per_subject: int = 2
     clips: tuple[int, int, int] = (1150, 240, 390)
-    min_clips: tuple[int, int, int] = (2, 0, 1)
+    min_clips: tuple[int, int, int] = (3, 0, 1)
     protocol: bool = False
 
     amplitude: float = 1.0
     tempo: float = 1.0
     clip_seconds: float = 1.0
     gap_seconds: float = 0.2
-    class_overlap: float = 0.5
-    clutter: float = 0.4
+    class_overlap: float = 0.4
+    clutter: float = 0.25
     subject_style: float = 1.0
     take_variation: float = 1.0
     background: float = 1.0

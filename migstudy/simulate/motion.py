@@ -31,7 +31,7 @@ class Motion:
 def envelope(take: Take, config: SimulatorConfig, tempo: float) -> np.ndarray:
     """(frames,) onset, apex, offset of a take: 0 rest, 1 fully shown; 0 in the annotator's slack."""
     first, last = take.slack[0], take.frames - 1 - take.slack[1]
-    rise = min((0.50 if take.hands else 0.32) * config.fps / tempo, 0.42 * (last - first))
+    rise = min((0.60 if take.hands else 0.32) * config.fps / tempo, 0.42 * (last - first))
     time = np.arange(take.frames)
     return ease((time - first) / rise) * ease((last - time) / rise)
 

@@ -1,6 +1,7 @@
 """A minimal, byte-deterministic .xlsx writer for one sheet of numbers.
 
-Seven to ten times as fast as XlsxWriter in constant-memory mode on 411 columns (benchmarks), and without a date inside.
+About four times as fast as XlsxWriter in constant-memory mode (0.55 against 2.1 s for 1,500 rows of 411 columns), and
+without a date inside.
 """
 
 from __future__ import annotations

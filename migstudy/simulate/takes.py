@@ -65,7 +65,7 @@ def draw_take(csv_class: int, subject: Subject, config: SimulatorConfig, rng: np
     median, spread = programme.seconds
     seconds = median * np.exp(spread * config.take_variation * rng.standard_normal())
     # a hand needs time to go up to the head or across the body, and back
-    least = 0.3 if programme.reach is None or PLACES[programme.reach.places[0]].frame == "room" else 0.8
+    least = 0.3 if programme.reach is None or PLACES[programme.reach.places[0]].frame == "room" else 1.0
     frames = seconds * config.clip_seconds / subject.tempo * config.fps
     frames = int(np.clip(round(frames), max(4, round(least * config.fps / subject.tempo)), 8 * config.fps))
     slack = tuple(int(s) for s in rng.integers(0, 1 + min(3, frames // 8), 2))
