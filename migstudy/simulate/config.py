@@ -21,8 +21,8 @@ class SimulatorConfig:
     Motion (factors are 1 for the person we modelled)
     amplitude: factor on the size of every gesture. tempo: factor on its speed. clip_seconds: factor on its duration.
     gap_seconds: mean pause between labelled clips, s. class_overlap: 0 to 1, how far a clip may drift towards its class's
-    confusable partner; 1 makes partners indistinguishable. clutter: share of clips in which a second, weaker gesture goes on. subject_style: factor on differences between people (0: all
-    alike). take_variation: factor on differences between takes of a person. background: factor on unlabelled motion
+    confusable partner; 1 makes partners indistinguishable. clutter: 0 to 1, share of clips in which a second, weaker gesture
+    goes on. subject_style: factor on differences between people (0: all alike). take_variation: factor on differences between takes of a person. background: factor on unlabelled motion
     (breathing, sway, nods, talking, fidgeting). emotion_effect: 0 to 1 and beyond, how far winning or losing shifts which
     gestures occur (log rate ratio between the two, per unit, up to 1).
 

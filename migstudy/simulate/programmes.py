@@ -65,7 +65,8 @@ _TABLE = (
     Programme(1, (1.5, 0.35), (Move("raise", 0.038), Move("head_drop", 0.032), Move("head_forward", 0.020), Move("nod", 0.07)),
               partner=31),
     Programme(2, (1.3, 0.40), (Move("raise", 0.018), Move("stretch", 0.016), Move("cheek_bulge", 1.0, chance=0.6, group="breath"),
-              Move("mouth_open", 0.35, chance=0.4, group="breath"), Move("lip_press", 0.35, chance=0.4)), talking=0.08, partner=29),
+              Move("mouth_open", 0.35, chance=0.4, group="breath"), Move("lip_press", 0.35, chance=0.4)), talking=0.08,
+              partner=29),
     Programme(3, (1.7, 0.35), _TO_HAND[:1], _touch("hat_brim", "hat_top", shape="pinch", stroke=(0.008, 0.008, 0), hertz=1.2,
               hands="mostly_one"), partner=4),
     Programme(4, (1.6, 0.40), _TO_HAND, _touch("crown", "side_of_head", shape="claw", stroke=(0.008, 0.016, 0.012),
@@ -121,6 +122,7 @@ _TABLE = (
     Programme(31, (0.95, 0.50), (Move("raise", 0.048, 1.5, sides="either"), Move("tilt", 0.025, sign="either", chance=0.4),
               Move("cock", 0.09, sign="either", chance=0.5)), talking=0.6, partner=20),
     Programme(99, (1.6, 0.50), (Move("nod", 0.05, 1.3, sign="either"), Move("lean", 0.03, chance=0.5)),
-              Reach(("speaking", "speaking_low", "table_far"), "spread", (0.028, 0.032, 0.026), 1.3, "either", 0.0, 0.25), talking=0.95, partner=26),
+              Reach(("speaking", "speaking_low", "table_far"), "spread", (0.028, 0.032, 0.026), 1.3, "either", 0.0, 0.25),
+              talking=0.95, partner=26),
 )  # fmt: skip
 PROGRAMMES = {programme.csv_class: programme for programme in _TABLE}

@@ -25,8 +25,10 @@ _SECONDARY_SHARES /= _SECONDARY_SHARES.sum()
 
 @dataclass(frozen=True)
 class HandTake:
-    """One hand's part of a take: `Place` and `Reach` made concrete. stroke: (3,) m, in the room; phase in turns; weight: 1 goes all the
-    way to the place, less stays on the way."""
+    """One hand's part of a take: `Place` and `Reach` made concrete.
+
+    stroke: (3,) m, in the room. phase: in turns. weight: 1 goes all the way to the place, less stays on the way.
+    """
 
     frame: str
     at: np.ndarray
