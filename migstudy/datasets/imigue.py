@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from tqdm import tqdm
 from migstudy.classes import IMIGUE_CLASSES
 from migstudy.clips import COLUMNS, ClipSet
 from migstudy.datasets import content_cache as cached
+from migstudy.datasets.fingertips import put_fingertips_on_their_wrists
 from migstudy.datasets.read_report import ReadReport
 from migstudy.datasets.release_errors import Problem, ReleaseError
 from migstudy.datasets.release_labels import read_labels, read_video_table
@@ -30,7 +32,7 @@ from migstudy.paths import write_text
 from migstudy.skeletons import get_topology
 
 DEFAULT_FPS = 25.0
-READER_VERSION = 1  # raise it whenever the same files would read differently: it is part of every cache key
+READER_VERSION = 2  # raise it whenever the same files would read differently: it is part of every cache key
 EMOTION_NAMES = ("lose", "win")
 _IMAGE_SIZES = ((1280, 720), (1920, 1080), (2560, 1440), (3840, 2160))
 _SURE, _OUTSIDE = 0.2, 0.005  # share of sure joints that may lie beyond the image before a larger one is assumed
@@ -113,8 +115,8 @@ def read_release(
         if not any(segments for _, segments in plan.videos):
             left = plan.problems or [Problem(root, "no clip is left to read", f"its account:\n{plan.report.text()}")]
             raise ReleaseError(left, root)
-        _assemble(plan, layout, hashes, store, folder, fps)
-        return Release(ClipSet.load(folder), plan.report)
+        report = _assemble(plan, layout, hashes, store, folder, fps)
+        return Release(ClipSet.load(folder), report)
 
 
 def _open(folder: Path) -> Release | None:
@@ -196,8 +198,8 @@ def _points(files: VideoFiles, layout: Layout, hashes: dict[Path, str], store: P
     return points
 
 
-def _assemble(plan: Plan, layout: Layout, hashes: dict[Path, str], store: Path, folder: Path, fps: float) -> None:
-    """Write the set a video at a time: memory holds one video, whatever the release's size."""
+def _assemble(plan: Plan, layout: Layout, hashes: dict[Path, str], store: Path, folder: Path, fps: float) -> ReadReport:
+    """Write the set a video at a time: memory holds one video, whatever the release's size. Returns the final account."""
     cached.remove_leftovers(store / "sets")
     cached.remove_leftovers(store / "videos")
     topology, rows, offset = get_topology(layout.shape.topology), [], 0
@@ -217,15 +219,20 @@ def _assemble(plan: Plan, layout: Layout, hashes: dict[Path, str], store: Path, 
                 rows.append((s.clip_id, video.name, video.subject, s.label, s.start, s.end, video.split, offset, length,
                              video.info.width, video.info.height))  # fmt: skip
                 offset += length
+        report = plan.report
+        if layout.shape.name == "light_hand":
+            note = put_fingertips_on_their_wrists(keypoints, scores, topology)
+            report = replace(report, notes=(*report.notes, note))
         names = tuple(c.name for c in IMIGUE_CLASSES) if plan.report.unit == "clip" else EMOTION_NAMES
         index = pd.DataFrame(rows, columns=COLUMNS)
         clips = ClipSet(keypoints, scores, index, topology, names, fps, _source(plan, layout))
         clips.save(folder)
-        write_text(folder / "report.json", json.dumps(plan.report.to_dict()))
+        write_text(folder / "report.json", json.dumps(report.to_dict()))
         cached.seal(folder)
         del clips, keypoints, scores
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    return report
 
 
 def _source(plan: Plan, layout: Layout) -> str:
