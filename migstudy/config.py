@@ -108,7 +108,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         precision="fp16", patience=0, val_fraction=0.1, workers=8,
     ),
     "quick": dict(
-        clip_len=16, train_size=24, test_size=28, sigma=0.6, test_clips=2, test_mirror=True, flip=0.5, crop_area=0.56,
+        clip_len=16, train_size=24, test_size=28, sigma=0.6, test_clips=2, test_mirror=True, flip=0.5, crop_area=0.85,
         base_channels=16, stage_blocks="2,2,2", stem_stride=2, dropout=0.3, label_loss="cosine", label_weight=1.0,
         optimizer="adamw", lr=5e-3, weight_decay=0.02, warmup_epochs=1.0, epochs=10, batch_size=16, grad_clip=5.0,
         precision="no", patience=0, val_fraction=0.15, workers=0,
