@@ -46,7 +46,7 @@ class GestureConfig:
     stage_blocks: str | None = None
     stem_stride: int | None = None
     dropout: float | None = None
-    label_embedding: str = "sentence"
+    label_embedding: str | None = None
     label_loss: Literal["mse", "cosine", "contrastive"] | None = None
     label_weight: float | None = None
     optimizer: Literal["sgd", "adamw"] | None = None
@@ -103,19 +103,22 @@ class GestureConfig:
 PROFILES: dict[str, dict[str, Any]] = {
     "paper": dict(
         clip_len=48, train_size=56, test_size=64, sigma=0.6, test_clips=10, test_mirror=True, flip=0.5, crop_area=0.56,
-        base_channels=32, stage_blocks="4,6,3", stem_stride=1, dropout=0.5, label_loss="mse", label_weight=20.0,
+        base_channels=32, stage_blocks="4,6,3", stem_stride=1, dropout=0.5, label_embedding="glove",
+        label_loss="mse", label_weight=20.0,
         optimizer="sgd", lr=0.4 / 6, weight_decay=3e-4, warmup_epochs=0.0, epochs=100, batch_size=32, grad_clip=0.0,
         precision="fp16", patience=0, val_fraction=0.1, workers=8,
     ),
     "quick": dict(
         clip_len=16, train_size=24, test_size=28, sigma=0.6, test_clips=2, test_mirror=True, flip=0.5, crop_area=0.85,
-        base_channels=16, stage_blocks="2,2,2", stem_stride=2, dropout=0.3, label_loss="cosine", label_weight=1.0,
+        base_channels=16, stage_blocks="2,2,2", stem_stride=2, dropout=0.3, label_embedding="sentence",
+        label_loss="cosine", label_weight=1.0,
         optimizer="adamw", lr=5e-3, weight_decay=0.02, warmup_epochs=1.0, epochs=10, batch_size=16, grad_clip=5.0,
         precision="no", patience=0, val_fraction=0.15, workers=0,
     ),
     "smoke": dict(
         clip_len=8, train_size=20, test_size=24, sigma=0.6, test_clips=2, test_mirror=True, flip=0.5, crop_area=0.56,
-        base_channels=4, stage_blocks="1,1,1", stem_stride=2, dropout=0.0, label_loss="cosine", label_weight=1.0,
+        base_channels=4, stage_blocks="1,1,1", stem_stride=2, dropout=0.0, label_embedding="sentence",
+        label_loss="cosine", label_weight=1.0,
         optimizer="adamw", lr=1e-2, weight_decay=0.01, warmup_epochs=0.0, epochs=2, batch_size=16, grad_clip=5.0,
         precision="no", patience=0, val_fraction=0.2, workers=0,
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from migstudy.sweep import run_cells
 
@@ -16,7 +16,7 @@ BASE = {"topology": "imigue22", "sampling": "zero_pad", "label_embedding": "none
 CHANGES = {
     "topology": {"topology": "imigue41"},
     "sampling": {"sampling": "uniform_interval"},
-    "label embedding": {"label_embedding": "sentence"},
+    "label embedding": {"label_embedding": "sentence", "label_loss": "cosine", "label_weight": "1.0"},
 }
 ALL = {name: value for change in CHANGES.values() for name, value in change.items()}
 VARIANTS: dict[str, dict[str, str]] = {
@@ -33,14 +33,6 @@ def cells(profile: str, seeds: tuple[int, ...] = SEEDS) -> list[dict[str, str]]:
     wanted = [({**variant, "seed": str(seed)}) for seed in seeds for variant in (*VARIANTS.values(), LIMB)]
     wanted.append({**SHUFFLED, "seed": str(seeds[0])})
     return [{"profile": profile, **cell} for cell in wanted]
-
-
-def variant_of(params: Mapping[str, object]) -> str:
-    """The name of the ablation variant that a run's parameters stand for; empty for other runs."""
-    if params["stream"] != "joint" or params["shuffle_labels"]:
-        return ""
-    names = (name for name, variant in VARIANTS.items() if all(str(params[k]) == v for k, v in variant.items()))
-    return next(names, "")
 
 
 def run_study(profile: str, workers: int = 0, seeds: tuple[int, ...] = SEEDS) -> int:
