@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+
+warnings.filterwarnings("ignore", "IProgress not found")  # accelerate's import says so in notebooks; our bars are text
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from tqdm import tqdm
