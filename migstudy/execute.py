@@ -112,7 +112,7 @@ def _execute(notebook: Path, run: Run, values: Mapping[str, Any], quiet: bool) -
         with _environment(**{name: os.environ.get(name, value) for name, value in ALLOCATOR.items()}, **{RUNNER: "1"}):
             papermill.execute_notebook(
                 notebook, aside, parameters=dict(values), kernel_name="python3", progress_bar=not quiet,
-                cwd=paths.project_root(), log_output=False, extra_arguments=["--IPKernelApp.log_level=40"],
+                cwd=paths.project_root(), log_output=False, extra_arguments=["--IPKernelApp.log_level=50"],
             )  # fmt: skip
     except (PapermillExecutionError, DeadKernelError) as error:
         os.replace(aside, run.path("failed.ipynb"))
