@@ -25,6 +25,7 @@ def project(tmp_path, monkeypatch):
     folder = tmp_path / "project"
     (folder / "notebooks").mkdir(parents=True)
     monkeypatch.setenv("MIGSTUDY_ROOT", str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # kernels run this checkout
     monkeypatch.delenv("MIGSTUDY_DEBUG", raising=False)
     monkeypatch.chdir(folder)
     return folder

@@ -3,14 +3,13 @@
 import json
 import os
 import signal
-from pathlib import Path
 
 import psutil
 import pytest
-from projects import is_running, start, wait_for, write_notebook, write_training_notebook
+from projects import ROOT, is_running, start, wait_for, write_notebook, write_training_notebook
 from toy import save_toy
 
-from migstudy import runs, sweep
+from migstudy import runs
 from migstudy.sweep import run_cells
 
 WORK = "import pathlib\nwith pathlib.Path(f'ran_{n}').open('a') as f:\n    f.write('x')\nassert n != 2, 'two is bad'"
@@ -20,7 +19,7 @@ SLEEP = "import os, pathlib, time\npathlib.Path(f'pid_{n}').write_text(str(os.ge
 @pytest.fixture(autouse=True)
 def project(tmp_path, monkeypatch):
     monkeypatch.setenv("MIGSTUDY_ROOT", str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", str(Path(sweep.__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # kernels run this checkout
     return tmp_path
 
 
