@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 
 from migstudy import runs, tables
-from migstudy.config import GestureConfig
+from migstudy.config import PROFILES, GestureConfig
 from migstudy.evaluate import evaluate
 from migstudy.fusion import fuse
 from migstudy.results import ablation_runs, find_runs, labelled_scores, provenance, runs_of_data, source_of, stream_runs
 from migstudy.runs import Run, open_run
 from migstudy.scores import make_scores, save_scores
-from migstudy.study import ALL, BASE, LIMB, SHUFFLED, VARIANTS, cells
+from migstudy.study import BASE, CHANGES, LIMB, SHUFFLED, VARIANTS, cells
 
 CLASSES = ("rest", "touch", "shrug")
 SOURCE = "made for a test"
@@ -90,11 +90,15 @@ def test_the_plan_trains_exactly_what_the_tables_ask_for(study):
     assert set(keys) == {runs.same_question(r.read_json("params.json")["params"]) for r in runs.finished_runs()}
 
 
-def test_variants_change_one_thing_at_a_time():
-    for name, variant in VARIANTS.items():
-        changed = [k for k in BASE if variant[k] != BASE[k]]
-        assert len(changed) == {"base": 0, "all three": 3}.get(name, 1)
-    assert {k for v in VARIANTS.values() for k in v} == set(BASE) == set(ALL)
+@pytest.mark.parametrize("profile", PROFILES)
+def test_variants_change_one_thing_at_a_time(profile):
+    resolved = {n: GestureConfig.from_strings({"profile": profile, **v}).resolved().to_dict() for n, v in VARIANTS.items()}
+    changed = {n: {k for k, v in values.items() if v != resolved["base"][k]} for n, values in resolved.items()}
+    assert changed["base"] == set() and len(CHANGES) == 3
+    for name, change in CHANGES.items():
+        assert changed[f"+ {name}"] and changed[f"+ {name}"] <= change.keys()
+    assert changed["all three"] == set.union(*(changed[f"+ {name}"] for name in CHANGES))
+    assert sum(len(changed[f"+ {name}"]) for name in CHANGES) == len(changed["all three"]), "two changes share a parameter"
 
 
 def test_every_seed_counts_however_many_there_are():
