@@ -109,7 +109,7 @@ def recordings_table() -> pd.DataFrame:
         for run in runs_of_data(file):
             kinds.setdefault(same_question(without_seed(params_of(run))), []).append(run)
         for runs in kinds.values() or [[]]:
-            settings = {k: str(params_of(runs[0])[k]) if runs else "–" for k in ("stream", "projection", "epochs")}
+            settings = {k: str(params_of(runs[0])[k]) if runs else "–" for k in ("projection", "train_size", "crop_area", "epochs")}
             rows.append({**_row(title, [labelled_scores(run) for run in runs]), **settings})
     return pd.DataFrame(rows)
 
