@@ -4,7 +4,6 @@ import json
 import math
 import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from projects import start, wait_for, words
 from safetensors.torch import load_file
 from toy import TINY, save_toy, tiny, toy_set
 
@@ -163,39 +163,30 @@ def test_a_trained_run_is_not_trained_again(learned, toy, monkeypatch):
 
 
 def command(options: dict) -> list[str]:
-    words = [w for name, value in options.items() for w in ("-p", f"{name}={value}")]
-    return [sys.executable, "-m", "migstudy.train", *words]
+    return ["-m", "migstudy.train", *words(options)]
 
 
-def start(options: dict, project) -> subprocess.Popen:
-    here = os.path.dirname(os.path.dirname(os.path.abspath(module.__file__)))
-    env = {**os.environ, "MIGSTUDY_ROOT": str(project), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command(options), cwd=here, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_sigkill_in_mid_epoch_changes_nothing(project, small):
     long = {**LONG, "epochs": 12}  # time enough to be killed in, even on a busy machine
     options = {**TINY, **long, "data": small, "run_dir": "killed"}
     uninterrupted, run = train(tiny(data=small, **long)), Run(project / "killed")
-    process = start(options, project)
-    deadline = time.monotonic() + 120
-    while not run.path("log.csv").exists():  # the first epoch is over, the second under way
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline, "no epoch in two minutes"
-        time.sleep(0.005)
+    process = start(project, *command(options))
+    wait_for(run.path("log.csv").exists, process)  # the first epoch is over, the second under way
     time.sleep(0.03)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     kept = torch.load(run.path(module.CHECKPOINT), weights_only=True)
     assert 1 <= kept["epoch"] < 12 and not run.path("metrics.json").exists() and not run.done
-    again = start(options, project)
+    again = start(project, *command(options))
     said, complained = again.communicate(timeout=180)
     assert again.returncode == 0, complained
     assert said.strip().endswith("killed") and run.done
     assert_same(run, uninterrupted)
     assert_tidy(run)
-    once_more = start(options, project)
+    once_more = start(project, *command(options))
     assert once_more.communicate(timeout=120)[0] == said and once_more.returncode == 0
 
 
@@ -255,6 +246,22 @@ def test_what_a_kill_left_half_written_is_cleared(small, project):
     (run_dir / ".checkpoint.partial-0123abcd.pt").write_bytes(b"half")
     run = train(tiny(data=small, run_dir="run"))
     assert_tidy(run)
+
+
+def test_two_processes_share_the_work_and_leave_one_run(project, small):
+    options = {**TINY, "data": small, "run_dir": "both", "batch_size": 4, "label_embedding": "glove"}
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+    process = start(project, *launcher, *command(options), ACCELERATE_USE_CPU="true", CUDA_VISIBLE_DEVICES="")
+    said, complained = process.communicate(timeout=240)
+    run = Run(project / "both")
+    assert process.returncode == 0 and said.split() == [str(run.folder)] and run.done, complained
+    assert " 6/6 " in complained, "24 clips in batches of 4 are three steps for each of two processes"
+    scores = load_scores(run.path("scores.parquet"))
+    assert scores["clip_id"].nunique() == len(scores) == 21 and len(pd.read_csv(run.path("log.csv"))) == 2
+    model = get_model_class("posec3d").from_pretrained(run.folder)
+    fresh = predict(model, open_data(tiny(data=small)).test, tiny(), views=2)
+    stored = scores[scores["split"] == "test"].set_index("clip_id").loc[fresh["clip_id"]]
+    np.testing.assert_allclose(get_probabilities(stored), get_probabilities(fresh), atol=1e-5)
 
 
 def test_loading_processes_change_nothing(small, uninterrupted):
