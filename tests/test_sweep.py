@@ -66,10 +66,14 @@ def test_an_end_ends_the_cells_and_their_kernels(project, name):
     wait_for(lambda: all(k.exists() and k.read_text() for k in kernels), process)
     started = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
     assert len(started) >= 4, "two cells and their kernels"
-    process.send_signal(getattr(signal, name))
-    process.communicate(timeout=60)
-    assert process.returncode != 0
-    wait_for(lambda: not any(map(is_running, started)), seconds=30)
+    try:
+        process.send_signal(getattr(signal, name))
+        process.communicate(timeout=60)
+        assert process.returncode != 0
+        wait_for(lambda: not any(map(is_running, started)), seconds=30)
+    finally:  # a failing test leaves nobody asleep
+        for pid in filter(is_running, [process.pid, *started]):
+            os.kill(pid, signal.SIGKILL)
     assert not list(project.glob("runs/*/DONE")) and not (project / "pid_2").exists()
 
 
