@@ -93,7 +93,7 @@ def check(
         report = examine(clips, account)
         print(report.text())
         sources = {"source": clips.source, "data_fingerprint": clips.fingerprint, "command": f"migstudy data check {path}"}
-        print(*save_figure(draw_doctor(report), "data_check", figure, sources), sep="\n")
+        print(*save_figure(draw_doctor(report), f"data_check_{path.resolve().stem}", figure, sources), sep="\n")
 
 
 @data_app.command()

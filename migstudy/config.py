@@ -6,6 +6,7 @@ The fields are the training notebook's parameters cell, the options of `migstudy
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -21,7 +22,8 @@ class GestureConfig:
 
     data: `simulator`, or a path: release folder, ClipSet folder, labelled .npz, mmaction2 pickle. topology: a name of
     `skeletons.list_topologies()`, or `native` for the data's own. projection: planes of 3D data drawn as images.
-    clip_len: frames a sample. train_size, test_size: heatmap side, px. sigma: px. crop_area: least share of the image
+    clip_len: frames a sample. train_size, test_size: heatmap side, px. sigma: px. test_mirror: mirror
+    images besides, when there are several test clips. crop_area: least share of the image
     that a training crop keeps. stage_blocks: bottlenecks a stage. label_embedding: `none`, `sentence`, `glove` or a
     file of vectors. patience: epochs without a better validation score before stopping, 0 = never. threads: 0 = all
     cores. shuffle_labels: train on shuffled labels, a control that must fall to chance. run_dir: where the run is kept;
@@ -71,8 +73,11 @@ class GestureConfig:
             object.__setattr__(self, field.name, checked(field.name, getattr(self, field.name), TYPES[field.name]))
         for name, low in _LEAST.items():
             value = getattr(self, name)
-            if value is not None and value < low:
-                raise ValueError(f"{name}={value!r}: it must be at least {low}")
+            high = _MOST.get(name, float("inf"))
+            if value is not None and not low <= value <= high:  # also refuses NaN
+                raise ValueError(f"{name}={value!r}: it must be at least {low}" + (f" and at most {high}" if name in _MOST else ""))
+        if self.stage_blocks is not None and not re.fullmatch(r"[1-9]\d*,[1-9]\d*,[1-9]\d*", self.stage_blocks):
+            raise ValueError(f"stage_blocks={self.stage_blocks!r}: give the bottlenecks of three stages, as in 4,6,3")
 
     def resolved(self) -> GestureConfig:
         """The same with every None replaced by the profile's value."""
@@ -131,6 +136,7 @@ _LEAST = {
     "warmup_epochs": 0, "epochs": 1, "batch_size": 1, "grad_clip": 0, "patience": 0, "val_fraction": 0, "workers": 0,
     "threads": 0, "seed": 0,
 }  # fmt: skip
+_MOST = {"flip": 1, "crop_area": 1, "dropout": 0.99, "val_fraction": 0.9, "lr": 100, "sigma": 100}
 
 
 def alternatives(kind: Any) -> tuple:

@@ -48,6 +48,9 @@ class Topology:
         if self.openpose137 is not None and len(self.openpose137) != v:
             raise ValueError(f"{where}: openpose137 needs one source index a joint")
 
+    def __reduce__(self):
+        return Topology.from_dict, (self.to_dict(),)  # the read-only view of the parts cannot be pickled, workers need it
+
     @property
     def num_joints(self) -> int:
         return len(self.joints)

@@ -163,8 +163,8 @@ def test_data_check_reports_and_draws(toy, project):
     result = call("data", "check", toy, "--figure", project / "drawn")
     assert result.exit_code == 0, result.output
     assert "a toy made for a test" in result.stdout and "45" in result.stdout
-    assert sorted(p.name for p in (project / "drawn").iterdir()) == [f"data_check.{e}" for e in ("json", "pdf", "png")]
-    told = json.loads((project / "drawn" / "data_check.json").read_text())
+    assert sorted(p.name for p in (project / "drawn").iterdir()) == [f"data_check_{toy.stem}.{e}" for e in ("json", "pdf", "png")]
+    told = json.loads((project / "drawn" / f"data_check_{toy.stem}.json").read_text())
     assert told["data_fingerprint"] == ClipSet.load(toy).fingerprint and told["command"] == f"migstudy data check {toy}"
 
 

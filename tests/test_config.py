@@ -47,3 +47,13 @@ def test_wrong_types_are_refused():
 def test_texts_round_trip():
     for name, value in GestureConfig(profile="smoke").resolved().to_dict().items():
         assert parsed(name, str(value), TYPES) == value
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"lr": float("nan")}, {"stage_blocks": "1,x"}, {"stage_blocks": "1,1"}, {"dropout": 1.5}, {"crop_area": 1.5}, {"flip": 3.0},
+     {"val_fraction": 1.5}],
+)  # fmt: skip
+def test_impossible_values_are_refused_at_once(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        GestureConfig(**wrong)

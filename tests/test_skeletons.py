@@ -1,5 +1,7 @@
 """Topologies: mirror, edges, connection, parts, and parity with the published graphs."""
 
+import pickle
+
 import numpy as np
 import pytest
 
@@ -107,3 +109,8 @@ def test_users_make_their_own():
         make_topology("x", ["a", "b", "c"], [(0, 1)], [(0, 1), (1, 2)], register=False)
     with pytest.raises(KeyError, match="imigue41"):
         get_topology("imigue42")
+
+
+@pytest.mark.parametrize("name", ["imigue41", "kinect20"])
+def test_worker_processes_can_receive_them(name):
+    assert pickle.loads(pickle.dumps(get_topology(name))) == get_topology(name)
