@@ -279,3 +279,11 @@ def test_plain_data_is_read_as_it_was(tmp_path_factory, value, protocol):
     path = dump(tmp_path_factory.mktemp("plain") / "a.pkl", value, protocol)
     assert load_plain_pickle(path) == value
     assert load_plain_pickle(save_plain_pickle(value, path)) == value
+
+
+@pytest.mark.parametrize("bomb", [b"\x80\x02]r\xff\xff\xff\x7f.", b"(lp2147483647\n.", b"\x80\x04\x95\xff\xff\xff\xff\x0f\x00\x00\x00N."])
+def test_a_few_bytes_cannot_take_all_memory(tmp_path, bomb):
+    path = tmp_path / "bomb.pkl"
+    path.write_bytes(bomb)
+    with pytest.raises(ValueError, match="claims the size"):
+        load_plain_pickle(path)

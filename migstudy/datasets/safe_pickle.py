@@ -7,15 +7,18 @@ so a hostile file can neither run code nor forge an array. The writer names clas
 from __future__ import annotations
 
 import math
+import mmap
 import pickle
+import pickletools
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from migstudy.paths import written_aside
 
 _KINDS = "biufSU"
+_SIZED = {"PUT", "BINPUT", "LONG_BINPUT", "FRAME"}  # the other lengths are checked by reading them
 
 
 class UnsafePickleError(ValueError):
@@ -120,6 +123,7 @@ def load_plain_pickle(path: str | Path) -> Any:
     path = Path(path)
     try:
         with path.open("rb") as stream:
+            _check_sizes(stream)
             return _resolve(_Unpickler(stream, encoding="latin1").load())
     except UnsafePickleError as error:
         raise UnsafePickleError(
@@ -129,6 +133,14 @@ def load_plain_pickle(path: str | Path) -> Any:
     except (pickle.UnpicklingError, EOFError, IndexError, KeyError, TypeError, AttributeError, ValueError, MemoryError,
             OverflowError, RecursionError) as error:  # fmt: skip
         raise ValueError(f"{path} is no readable pickle ({type(error).__name__}: {error}); copy it again") from error
+
+
+def _check_sizes(stream: BinaryIO) -> None:
+    """Refuse numbers that would make the reader allocate more than the file can hold: a memo index of 2^31 takes 16 GB."""
+    with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for opcode, argument, position in pickletools.genops(content):
+            if opcode.name in _SIZED and argument > len(content):
+                raise ValueError(f"byte {position} claims the size {argument} in a file of {len(content)} bytes")
 
 
 def _resolve(value: Any) -> Any:
