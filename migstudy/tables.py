@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,7 +16,7 @@ from migstudy.fusion import fuse, learn_weights
 from migstudy.results import (
     Groups, find_runs, labelled_scores, params_of, runs_of_data, seed_of, stream_runs, without_seed,
 )  # fmt: skip
-from migstudy.runs import Run, same_question
+from migstudy.runs import git_commit, Run, same_question
 from migstudy.statistics import holm
 from migstudy.study import SEEDS, SHUFFLED, VARIANTS
 
@@ -134,10 +135,11 @@ def write_table(table: pd.DataFrame, name: str, sources: Mapping[str, object], f
     """A table as Markdown (readable) and CSV (all numbers), with a JSON sidecar that says where they come from."""
     target = paths.resolve(folder)
     text = f"{sources['title']}. {LEGEND} Measured on: {sources['source']}.\n\n{readable(table).to_markdown(index=False)}\n"
+    sidecar = {**sources, "commit": git_commit() or None, "command": os.environ.get("MIGSTUDY_COMMAND")}
     return [
         paths.write_text(target / f"{name}.md", text),
         paths.write_text(target / f"{name}.csv", table.to_csv(index=False)),
-        paths.write_text(target / f"{name}.json", json.dumps(dict(sources), indent=1, ensure_ascii=False) + "\n"),
+        paths.write_text(target / f"{name}.json", json.dumps(sidecar, indent=1, ensure_ascii=False) + "\n"),
     ]
 
 
