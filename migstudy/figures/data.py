@@ -149,8 +149,7 @@ def _length_axes(ax: Axes, table: pd.DataFrame, clip_len: int | None) -> None:
 
     for split in _splits(table["split"]):
         part = table[table["split"] == split].sort_values("frames")
-        below = part["clips"].cumsum().to_numpy() / part["clips"].sum()
-        median = part["frames"].to_numpy()[np.searchsorted(below, 0.5)]
+        median = np.median(np.repeat(part["frames"], part["clips"]))
         ecdfplot(part, x="frames", weights="clips", ax=ax, color=_colour(split), label=f"{split}, {median:.0f}")
     low, high = table["frames"].min(), table["frames"].max()
     if low > 0 and high > 8 * low:
