@@ -21,8 +21,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from migstudy import paths
 
 RUNS = "runs"
@@ -175,13 +173,3 @@ def finished_runs(folder: str | Path = RUNS, task: str | None = None) -> list[Ru
     """Runs whose DONE marker stands, sorted by id; those of one task when given, whatever their folders are called."""
     runs = (Run(marker.parent) for marker in sorted(paths.resolve(folder).glob("*/DONE")))
     return [run for run in runs if task is None or run.read_json("params.json").get("task") == task]
-
-
-def runs_table(runs: list[Run]) -> pd.DataFrame:
-    """One row a run: id, its parameters, and the numbers of metrics.json that are plain."""
-    rows = []
-    for run in runs:
-        metrics = run.read_json("metrics.json") if run.path("metrics.json").exists() else {}
-        plain = {k: v for k, v in metrics.items() if isinstance(v, (int, float, str))}
-        rows.append({"run": run.id, **run.read_json("params.json")["params"], **plain})
-    return pd.DataFrame(rows)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given
 
 from migstudy.classes import IMIGUE_CLASSES
 from migstudy.simulate import PROFILES
