@@ -27,7 +27,8 @@ class SimulatorConfig:
     gestures occur (log rate ratio between the two, per unit, up to 1).
 
     Camera
-    fps: frames a second. width, height: image size, px. camera_yaw: largest angle between subject and camera, degrees.
+    fps: frames a second. width, height: image size, px, in which keypoints are given. rgb_height: lines of the videos, px;
+    their width follows. camera_yaw: largest angle between subject and camera, degrees.
 
     Detector
     noise_px: jitter of a fully confident joint, px (standard deviation at a shoulder width of 220 px). hand_noise: factor
@@ -56,6 +57,7 @@ class SimulatorConfig:
     fps: float = 25.0
     width: int = 1280
     height: int = 720
+    rgb_height: int = 288
     camera_yaw: float = 20.0
 
     noise_px: float = 1.0
@@ -66,7 +68,7 @@ class SimulatorConfig:
     mistakes: float = 1.5
 
     def __post_init__(self) -> None:
-        positive = ("videos_per_subject", "amplitude", "tempo", "clip_seconds", "fps", "width", "height")
+        positive = ("videos_per_subject", "amplitude", "tempo", "clip_seconds", "fps", "width", "height", "rgb_height")
         for item in fields(self):
             value = getattr(self, item.name)
             low = min(value) if isinstance(value, tuple) else value
@@ -86,5 +88,5 @@ class SimulatorConfig:
 PROFILES = {
     "smoke": SimulatorConfig(subjects=(4, 2, 2), videos_per_subject=1, clips=(64, 16, 24), min_clips=(0, 0, 0)),
     "quick": SimulatorConfig(),
-    "paper": SimulatorConfig(protocol=True, min_clips=(1, 0, 1), gap_seconds=0.5),
+    "paper": SimulatorConfig(protocol=True, min_clips=(1, 0, 1), gap_seconds=0.5, rgb_height=720),
 }
