@@ -22,9 +22,10 @@ from hypothesis.extra.numpy import arrays
 from python_calamine import CalamineWorkbook
 
 from migstudy.classes import IMIGUE_CLASSES
-from migstudy.simulate import PROFILES, SimulatorConfig, simulate
+from migstudy.datasets.imigue import read_imigue
+from migstudy.simulate import PROFILES, SimulatorConfig, simulate, simulate_clips
 from migstudy.simulate.plan import class_counts, make_plan
-from migstudy.simulate.release import simulate_video
+from migstudy.simulate.video import simulate_video
 from migstudy.simulate.sheet import write_sheet
 from migstudy.skeletons import get_topology
 
@@ -60,8 +61,37 @@ def test_same_seed_same_bytes_on_one_worker(release, tmp_path):
 def test_another_seed_gives_other_motion():
     plan, subjects = make_plan(SMOKE, seed=3)
     first, again, other = (simulate_video(plan[0], subjects[plan[0].subject], SMOKE, seed) for seed in (3, 3, 4))
-    np.testing.assert_array_equal(first[1][0], again[1][0])
-    assert first[1][0].shape != other[1][0].shape or (first[1][0] != other[1][0]).mean() > 0.5
+    np.testing.assert_array_equal(first.keypoints, again.keypoints)
+    assert first.keypoints.shape != other.keypoints.shape or (first.keypoints != other.keypoints).mean() > 0.5
+
+
+@pytest.mark.parametrize("unit", ["clip", "video"])
+def test_clips_in_memory_are_those_of_the_files(release, tmp_path, unit):
+    read = read_imigue(release, unit=unit, cache=tmp_path)
+    made = simulate_clips(SMOKE, 3, unit=unit)
+    columns = ["video", "subject", "label", "start", "end", "split", "length", "width", "height"]
+    expected = read.index.set_index("clip_id")[columns].sort_index()
+    assert made.index.set_index("clip_id")[columns].sort_index().equals(expected)
+    assert (made.class_names, made.fps, made.topology) == (read.class_names, read.fps, read.topology)
+    for clip in made:
+        np.testing.assert_array_equal(clip.keypoints, read[clip.clip_id].keypoints)
+        np.testing.assert_array_equal(clip.scores, read[clip.clip_id].scores)
+
+
+def test_a_knob_of_the_detector_leaves_motion_and_camera_alone():
+    """One stream of random numbers a purpose: curves against a knob compare the same takes."""
+    plan, subjects = make_plan(SMOKE, seed=3)
+    plain, noisy = (simulate_video(plan[0], subjects[plan[0].subject], replace(SMOKE, noise_px=n), 3) for n in (1.0, 3.0))
+    np.testing.assert_array_equal(plain.pixels, noisy.pixels)
+    assert plain.rows == noisy.rows and (plain.keypoints != noisy.keypoints).any()
+
+
+def test_takes_do_not_depend_on_their_neighbours():
+    plan, subjects = make_plan(SMOKE, seed=3)
+    whole = simulate_video(plan[0], subjects[plan[0].subject], SMOKE, 3)
+    cut = simulate_video(replace(plan[0], classes=plan[0].classes[:3]), subjects[plan[0].subject], SMOKE, 3)
+    lengths = [[end - start for _, start, end in video.rows] for video in (whole, cut)]
+    assert lengths[0][:3] == lengths[1]
 
 
 def test_layout_columns_and_frames(release):

@@ -15,7 +15,7 @@ from migstudy.simulate.hand import INDEX_TIP
 from migstudy.simulate.places import PLACES
 from migstudy.simulate.plan import make_plan
 from migstudy.simulate.programmes import PROGRAMMES
-from migstudy.simulate.release import simulate_video
+from migstudy.simulate.video import simulate_video
 from migstudy.simulate.subject import draw_subject
 from migstudy.simulate.takes import draw_take
 from migstudy.skeletons import FACE, FACE_PARTS, LEFT_HAND, RIGHT_HAND
@@ -150,7 +150,8 @@ def test_swaps_and_mistakes_happen_at_their_rate():
 def test_lap_is_hidden_below_the_table_and_the_head_is_not():
     plan, subjects = make_plan(SMOKE, seed=0)
     for p in plan[:3]:
-        _, (keypoints, scores), _ = simulate_video(p, subjects[p.subject], SMOKE, 0)
+        made = simulate_video(p, subjects[p.subject], SMOKE, 0)
+        keypoints, scores = made.keypoints, made.scores
         knees = scores[:, [joint("left_knee"), joint("right_knee")]]
         assert (scores[:, joint("nose")] > 0.5).mean() > 0.8 and (knees > 0.3).mean() < 0.3
         size = np.array([SMOKE.width, SMOKE.height])

@@ -4,6 +4,7 @@ Nothing here is iMiGUE: nobody was recorded. `simulate(out, profile=...)` writes
 """
 
 from migstudy.simulate.config import PROFILES, SimulatorConfig
-from migstudy.simulate.release import simulate, simulate_video
+from migstudy.simulate.release import simulate
+from migstudy.simulate.video import SimulatedVideo, simulate_clips, simulate_video
 
-__all__ = ["PROFILES", "SimulatorConfig", "simulate", "simulate_video"]
+__all__ = ["PROFILES", "SimulatedVideo", "SimulatorConfig", "simulate", "simulate_clips", "simulate_video"]

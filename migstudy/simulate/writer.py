@@ -12,12 +12,20 @@ from migstudy.simulate.sheet import write_sheet
 from migstudy.skeletons import get_topology
 
 FOLDERS = {split: f"imigue_skeleton_{split}" for split in ("train", "validate", "test")}
+_FILMS = {
+    "train": "imigue_rgb_phase1/train_data", "validate": "imigue_rgb_phase1/validation_data", "test": "imigue_rgb_phase2",
+}  # fmt: skip
 _SUFFIX = {"openpose": "_openpose.xlsx", "light_hand": "_light_hand.csv"}
 
 
 def video_folder(root: Path, split: str, video: str) -> Path:
     """Where a video's files lie."""
     return root / FOLDERS[split] / video
+
+
+def film_path(root: Path, split: str, video: str) -> Path:
+    """Where a video's mp4 lies."""
+    return root / _FILMS[split] / video / f"{video}.mp4"
 
 
 def write_video(
