@@ -28,7 +28,10 @@ class SimulatorConfig:
 
     Camera
     fps: frames a second. width, height: image size, px, in which keypoints are given. rgb_height: lines of the videos, px;
-    their width follows. camera_yaw: largest angle between subject and camera, degrees.
+    their width follows. camera_yaw: largest angle between subject and camera, degrees. cuts: changes of camera a minute, mostly
+    between labelled clips. camera_drift: slow pan of the operator, px (standard deviation at 1280 px width; the zoom drifts
+    along by 0.2 % a px). blur: time the shutter is open, as a share of the frame interval, 0 to 1; fast joints are then found
+    less surely and jitter along their path. microphone: whether one stands on the table and hides what lies behind it.
 
     Detector
     noise_px: jitter of a fully confident joint, px (standard deviation at a shoulder width of 220 px). hand_noise: factor
@@ -59,6 +62,10 @@ class SimulatorConfig:
     height: int = 720
     rgb_height: int = 288
     camera_yaw: float = 20.0
+    cuts: float = 0.5
+    camera_drift: float = 0.0
+    blur: float = 0.5
+    microphone: bool = True
 
     noise_px: float = 1.0
     hand_noise: float = 1.5
@@ -75,7 +82,7 @@ class SimulatorConfig:
             if not low >= 0 or (item.name in positive and low == 0):  # `not >=` catches NaN
                 least = "above 0" if item.name in positive else "0 or more"
                 raise ValueError(f"simulator: {item.name}={value!r} must be {least}")
-        for name in ("class_overlap", "clutter", "missing_rate"):
+        for name in ("class_overlap", "clutter", "missing_rate", "blur"):
             if not getattr(self, name) <= 1:
                 raise ValueError(f"simulator: {name}={getattr(self, name)!r} is a share; give 0 to 1")
         for name in ("subjects", "clips", "min_clips"):
