@@ -65,17 +65,28 @@ def figures(profile: Profile = "quick") -> None:
 
 @app.command()
 def simulate(
-    out: Path,
+    out: Annotated[Optional[Path], typer.Argument(help="Folder of the release; an unfinished one is completed.")] = None,
     profile: Profile = "quick",
+    p: Annotated[Optional[list[str]], typer.Option("-p", metavar="KNOB=VALUE", help="A knob; may be repeated.")] = None,
     seed: int = 0,
     workers: Annotated[int, typer.Option(help="Processes; 0 = one a core.")] = 0,
     shape: Annotated[str, typer.Option(help="openpose (xlsx, 137 points) or light_hand (csv, 35 points).")] = "openpose",
+    rgb: Annotated[bool, typer.Option("--rgb", help="Draw the videos too (mp4).")] = False,
+    faces: Annotated[bool, typer.Option("--faces", help="Draw aligned face crops too (mp4, 112 x 112).")] = False,
+    truth: Annotated[bool, typer.Option(help="Write the ground truth (npz).")] = True,
+    knobs: Annotated[bool, typer.Option("--knobs", help="List the knobs with their units and stop.")] = False,
 ) -> None:
     """Write simulated recordings in the official release layout. They are not iMiGUE."""
+    from migstudy.simulate import config
     from migstudy.simulate import simulate as write
 
     with _one_message():
-        print(write(out, profile=profile, seed=seed, workers=workers or os.cpu_count() or 1, shape=shape))
+        if knobs or out is None:
+            print(config.describe_knobs(profile))
+            return
+        wanted = [name for name, on in (("truth", truth), ("rgb", rgb), ("faces", faces)) if on]
+        values = config.parse_knobs(_options(p or []))
+        print(write(out, profile, seed, workers or os.cpu_count() or 1, shape, wanted, **values))
 
 
 @data_app.command()

@@ -1,95 +1,127 @@
-"""Every knob of the simulator, with its unit, and the three sizes it comes in."""
+"""Every knob of the simulator, with its unit and range, and the three sizes it comes in."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import math
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 SPLITS = ("train", "validate", "test")
 SHAPES = ("openpose", "light_hand")
 
 
+def _knob(default: Any, unit: str, says: str, low: float = 0.0, high: float = math.inf, above: bool = False) -> Any:
+    """A setting from `low` to `high`; above: `low` itself is refused."""
+    return field(default=default, metadata={"unit": unit, "says": says, "low": low, "high": high, "above": above})
+
+
+def _factor(default: float, says: str, above: bool = False) -> Any:
+    return _knob(default, "factor", says, above=above)
+
+
+def _share(default: float, says: str) -> Any:
+    return _knob(default, "share", says, high=1.0)
+
+
 @dataclass(frozen=True)
 class SimulatorConfig:
-    """Settings of one simulated release; `PROFILES` holds the usual ones.
+    """Settings of one simulated release; `PROFILES` holds the usual ones, `describe_knobs()` lists them with their units.
 
-    Sizes
-    subjects: people in (train, validate, test). videos_per_subject: videos of each person.
-    clips: labelled clips in (train, validate, test). min_clips: least clips of every class in (train, validate, test),
-    taken from the commonest classes. protocol: whether videos and clip counts are the official challenge's instead; then
-    subjects are split as 34 / 3 / 35 people and the four sizes above are ignored.
-
-    Motion (factors are 1 for the person we modelled)
-    amplitude: factor on the size of every gesture. tempo: factor on its speed. clip_seconds: factor on its duration.
-    gap_seconds: mean pause between labelled clips, s. class_overlap: 0 to 1, how far a clip may drift towards its class's
-    confusable partner; 1 makes partners indistinguishable. clutter: 0 to 1, share of clips in which a second, weaker gesture
-    goes on. subject_style: factor on differences between people (0: all alike). take_variation: factor on differences between takes of a person. background: factor on unlabelled motion
-    (breathing, sway, nods, talking, fidgeting). emotion_effect: 0 to 1 and beyond, how far winning or losing shifts which
-    gestures occur (log rate ratio between the two, per unit, up to 1).
-
-    Camera
-    fps: frames a second. width, height: image size, px, in which keypoints are given. rgb_height: lines of the videos, px;
-    their width follows. camera_yaw: largest angle between subject and camera, degrees. cuts: changes of camera a minute, mostly
-    between labelled clips. camera_drift: slow pan of the operator, px (standard deviation at 1280 px width; the zoom drifts
-    along by 0.2 % a px). blur: time the shutter is open, as a share of the frame interval, 0 to 1; fast joints are then found
-    less surely and jitter along their path. microphone: whether one stands on the table and hides what lies behind it.
-
-    Detector
-    noise_px: jitter of a fully confident joint, px (standard deviation at a shoulder width of 220 px). hand_noise: factor
-    on it for finger joints, face_noise: for facial landmarks. missing_rate: share of frames in which a visible hand is
-    lost, from occlusion aside; face and arms are lost a tenth as often. swaps: left/right swaps of the arms a minute.
-    mistakes: confident misplacements of a hand a minute.
+    Factors are 1 for the person we modelled. Raises ValueError naming the knob for a value out of range.
     """
 
-    subjects: tuple[int, int, int] = (14, 3, 7)
-    videos_per_subject: int = 2
-    clips: tuple[int, int, int] = (1150, 240, 390)
-    min_clips: tuple[int, int, int] = (3, 0, 1)
-    protocol: bool = False
+    # size
+    subjects: tuple[int, int, int] = _knob((14, 3, 7), "people", "in train, validate, test", low=1)
+    videos_per_subject: int = _knob(2, "videos", "of each person", low=1)
+    clips: tuple[int, int, int] = _knob((1150, 240, 390), "clips", "labelled, in train, validate, test")
+    min_clips: tuple[int, int, int] = _knob((3, 0, 1), "clips", "least of every class in train, validate, test, taken from the "
+                                            "commonest classes")  # fmt: skip
+    protocol: bool = _knob(False, "", "the official challenge's videos and clip counts, with 34 / 3 / 35 people, instead of the "
+                           "four sizes above")  # fmt: skip
 
-    amplitude: float = 1.0
-    tempo: float = 1.0
-    clip_seconds: float = 1.0
-    gap_seconds: float = 0.2
-    class_overlap: float = 0.4
-    clutter: float = 0.25
-    subject_style: float = 1.0
-    take_variation: float = 1.0
-    background: float = 1.0
-    emotion_effect: float = 0.3
+    # motion
+    amplitude: float = _factor(1.0, "on the size of every gesture", above=True)
+    tempo: float = _factor(1.0, "on the speed of every gesture", above=True)
+    clip_seconds: float = _factor(1.0, "on the duration of every gesture", above=True)
+    gap_seconds: float = _knob(0.2, "s", "mean pause between labelled clips")
+    class_overlap: float = _share(0.4, "how far a clip may drift towards its class's confusable partner; 1 makes partners "
+                                  "indistinguishable")  # fmt: skip
+    clutter: float = _share(0.25, "clips in which a second, weaker gesture goes on")
+    subject_style: float = _factor(1.0, "on differences between people; 0: all alike")
+    take_variation: float = _factor(1.0, "on differences between takes of a person")
+    background: float = _factor(1.0, "on unlabelled motion: breathing, sway, nods, talking, fidgeting")
+    emotion_effect: float = _factor(0.3, "on what winning or losing changes; 0: nothing")
 
-    fps: float = 25.0
-    width: int = 1280
-    height: int = 720
-    rgb_height: int = 288
-    camera_yaw: float = 20.0
-    cuts: float = 0.5
-    camera_drift: float = 0.0
-    blur: float = 0.5
-    microphone: bool = True
+    # camera
+    fps: float = _knob(25.0, "Hz", "frame rate", above=True)
+    width: int = _knob(1280, "px", "image width, in which keypoints are given", above=True)
+    height: int = _knob(720, "px", "image height", above=True)
+    rgb_height: int = _knob(288, "px", "lines of the videos; their width follows", above=True)
+    camera_yaw: float = _knob(20.0, "degrees", "largest angle between camera and subject, seen from above", high=90.0)
+    cuts: float = _knob(0.5, "a minute", "changes of camera, mostly between labelled clips")
+    camera_drift: float = _knob(0.0, "px", "slow pan of the operator (sd at 1280 px width); the zoom drifts along by 0.2 % a px")
+    blur: float = _share(0.5, "frame interval for which the shutter is open; fast joints are found less surely and jitter along "
+                         "their path")  # fmt: skip
+    microphone: bool = _knob(True, "", "whether one stands on the table and hides what lies behind it")
 
-    noise_px: float = 1.0
-    hand_noise: float = 1.5
-    face_noise: float = 0.6
-    missing_rate: float = 0.10
-    swaps: float = 1.0
-    mistakes: float = 1.5
+    # detector
+    noise_px: float = _knob(1.0, "px", "jitter of a fully confident joint (sd, where shoulders are 220 px apart)")
+    hand_noise: float = _factor(1.5, "on the jitter of finger joints")
+    face_noise: float = _factor(0.6, "on the jitter of facial landmarks")
+    missing_rate: float = _share(0.10, "frames in which a visible hand is lost, occlusion aside; face and arms a tenth as often")
+    swaps: float = _knob(1.0, "a minute", "exchanges of the left and the right forearm")
+    mistakes: float = _knob(1.5, "a minute", "confident misplacements of a hand")
 
     def __post_init__(self) -> None:
-        positive = ("videos_per_subject", "amplitude", "tempo", "clip_seconds", "fps", "width", "height", "rgb_height")
         for item in fields(self):
-            value = getattr(self, item.name)
-            low = min(value) if isinstance(value, tuple) else value
-            if not low >= 0 or (item.name in positive and low == 0):  # `not >=` catches NaN
-                least = "above 0" if item.name in positive else "0 or more"
-                raise ValueError(f"simulator: {item.name}={value!r} must be {least}")
-        for name in ("class_overlap", "clutter", "missing_rate", "blur"):
-            if not getattr(self, name) <= 1:
-                raise ValueError(f"simulator: {name}={getattr(self, name)!r} is a share; give 0 to 1")
-        for name in ("subjects", "clips", "min_clips"):
-            if len(getattr(self, name)) != len(SPLITS):
-                raise ValueError(f"simulator: {name} needs three numbers, for {', '.join(SPLITS)}")
-        if min(self.subjects) < 1:
-            raise ValueError(f"simulator: subjects={self.subjects!r} must be 1 or more in every split")
+            value, is_tuple = getattr(self, item.name), isinstance(item.default, tuple)
+            if is_tuple and (not isinstance(value, (tuple, list)) or len(value) != len(SPLITS)):
+                raise ValueError(f"simulator: {item.name}={value!r} needs three numbers, for {', '.join(SPLITS)}")
+            if is_tuple:
+                object.__setattr__(self, item.name, tuple(value))
+            low, high, above = (item.metadata[key] for key in ("low", "high", "above"))
+            for number in value if is_tuple else (value,):
+                if not low <= number <= high or (above and number == low):  # `not <=` catches NaN
+                    raise ValueError(f"simulator: {item.name}={value!r} must be {_range(low, high, above)}")
+
+
+def describe_knobs(profile: str = "quick") -> str:
+    """All knobs as text: name, the profile's value, unit, meaning. Raises ValueError for an unknown profile."""
+    config = named_profile(profile)
+    rows = [(item.name, str(getattr(config, item.name)), item.metadata["unit"], item.metadata["says"]) for item in fields(config)]
+    wide = [max(len(row[i]) for row in rows) for i in range(3)]
+    return "\n".join("  ".join([*(cell.ljust(w) for cell, w in zip(row, wide)), row[3]]) for row in rows)
+
+
+def parse_knobs(options: Mapping[str, str]) -> dict[str, Any]:
+    """Typed knobs from `name=value` texts, three sizes as `14,3,7`; raises ValueError naming the knob and the nearest name."""
+    from migstudy.config import parsed
+
+    kinds, values = typing.get_type_hints(SimulatorConfig), {}
+    for name, text in options.items():
+        if typing.get_origin(kinds.get(name)) is tuple:
+            try:
+                values[name] = tuple(int(part) for part in text.split(","))
+            except ValueError:
+                raise ValueError(f"{name}={text!r}: give three whole numbers, as in 14,3,7") from None
+        else:
+            values[name] = parsed(name, text, kinds)
+    return values
+
+
+def named_profile(name: str) -> SimulatorConfig:
+    """The settings of a profile; raises ValueError listing the profiles."""
+    if name not in PROFILES:
+        raise ValueError(f"unknown profile {name!r}; choose {', '.join(PROFILES)}")
+    return PROFILES[name]
+
+
+def _range(low: float, high: float, above: bool) -> str:
+    if high < math.inf:
+        return f"between {low:g} and {high:g}"
+    return f"above {low:g}" if above else f"{low:g} or more"
 
 
 PROFILES = {

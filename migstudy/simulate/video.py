@@ -10,23 +10,13 @@ from joblib import Parallel, delayed
 
 from migstudy.classes import IMIGUE_CLASSES, label_from_csv
 from migstudy.clips import Clip, ClipSet
-from migstudy.simulate.camera import visibility
+from migstudy.simulate.camera import Shots, draw_shots, visibility
 from migstudy.simulate.config import SPLITS, SimulatorConfig
 from migstudy.simulate.detector import detect
 from migstudy.simulate.motion import Motion, perform
 from migstudy.simulate.plan import SUBJECT_STREAM, VIDEO_STREAM, VideoPlan, make_plan
 from migstudy.simulate.subject import Subject
 from migstudy.simulate.takes import draw_take
-
-try:
-    from migstudy.simulate.camera import Shots, draw_shots
-except ImportError:
-    from migstudy.simulate.camera import Camera as Shots
-    from migstudy.simulate.camera import draw_camera
-
-    def draw_shots(frames, config, rng):
-        return draw_camera(config, rng)
-
 
 STATEMENT = (
     "Simulated data made by migstudy, not iMiGUE: no person was recorded. The layout, class numbers, class frequencies and"
@@ -73,7 +63,7 @@ def simulate_video(plan: VideoPlan, subject: Subject, config: SimulatorConfig, s
     gaps = (2 + pauses * config.fps).astype(int).tolist()
     motion = perform(takes, gaps, subject, config, _stream(seed, plan, _BACKGROUND))
     rows = [(t.csv_class, start, start + t.frames - 1) for t, start in zip(takes, motion.starts)]
-    shots = draw_shots(len(motion.joints), config, _stream(seed, plan, _CAMERA))
+    shots = draw_shots(len(motion.joints), config, _stream(seed, plan, _CAMERA), rows)
     pixels = shots.project(motion.joints)
     visible = visibility(motion.joints, pixels, shots, config)
     keypoints, scores = detect(pixels, visible, config, _stream(seed, plan, _DETECTOR))
