@@ -45,14 +45,15 @@ class SimulatorConfig:
     amplitude: float = _factor(1.0, "on the size of every gesture", above=True)
     tempo: float = _factor(1.0, "on the speed of every gesture", above=True)
     clip_seconds: float = _factor(1.0, "on the duration of every gesture", above=True)
-    gap_seconds: float = _knob(0.2, "s", "mean pause between labelled clips")
+    gap_seconds: float = _knob(0.5, "s", "mean pause between labelled clips")
     class_overlap: float = _share(0.4, "how far a clip may drift towards its class's confusable partner; 1 makes partners "
                                   "indistinguishable")  # fmt: skip
     clutter: float = _share(0.25, "clips in which a second, weaker gesture goes on")
     subject_style: float = _factor(1.0, "on differences between people; 0: all alike")
     take_variation: float = _factor(1.0, "on differences between takes of a person")
     background: float = _factor(1.0, "on unlabelled motion: breathing, sway, nods, talking, fidgeting")
-    emotion_effect: float = _factor(0.3, "on what winning or losing changes; 0: nothing")
+    left_handed: float = _share(0.12, "people who are left-handed: exact mirror images of right-handers")
+    emotion_effect: float = _factor(1.0, "on what winning or losing changes (the table in simulate/emotion.py); 0: nothing")
 
     # camera
     fps: float = _knob(25.0, "Hz", "frame rate", above=True)
