@@ -1,0 +1,1 @@
+"""A software renderer that draws the simulated speaker as video; needs numba, and PyAV for writing."""
