@@ -46,7 +46,7 @@ def test_hand_touches_its_target_or_the_arm_is_at_its_limit(at, tip, shape, fing
     trunk = pose_trunk({name: np.zeros(1) for name in TRUNK}, size)
     hands.at[0], hands.tip[:], hands.shape[:] = trunk.neck[0] + at, tip, shape_weights(shape)
     hands.fingers[:], hands.palm[:], hands.elbow[:] = fingers, palm, (0.1, -1, 0)
-    elbows, wrists, joints = pose_arms(trunk, hands, size)
+    elbows, wrists, joints, _ = pose_arms(trunk, hands, size)
     palm_joints = [HAND_EDGES[0][0], HAND_EDGES[4][1], HAND_EDGES[16][1]]  # root, first index joint, first little joint
     for side in (RIGHT, LEFT):
         contact = tip * joints[0, side, INDEX_TIP] + (1 - tip) * joints[0, side, palm_joints].mean(0)
@@ -69,7 +69,7 @@ def test_every_place_is_within_reach_of_the_average_adult():
         hands.at[:], hands.tip[:] = (origin + axes @ np.array(place.at))[:, None], place.tip
         hands.shape[:] = shape_weights("relaxed")
         hands.fingers[:], hands.palm[:], hands.elbow[:] = place.fingers, place.palm, place.elbow
-        _, wrists, joints = pose_arms(trunk, hands, size)
+        _, wrists, joints, _ = pose_arms(trunk, hands, size)
         arm = np.linalg.norm(wrists[0, RIGHT] - trunk.shoulders[0, RIGHT])
         assert arm < size.upper_arm + size.forearm - 1e-4, name
 

@@ -92,13 +92,13 @@ def pose_trunk(channels: dict[str, np.ndarray], size: Proportions) -> Trunk:
     return Trunk(pelvis, neck, torso_axes, head, head_axes, shoulders)
 
 
-def pose_arms(trunk: Trunk, hands: Hands, size: Proportions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Elbows (T, 2, 3), wrists (T, 2, 3) and hands (T, 2, 21, 3) in the room, m.
+def pose_arms(trunk: Trunk, hands: Hands, size: Proportions) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Elbows (T, 2, 3), wrists (T, 2, 3), hands (T, 2, 21, 3) and the hands' contact points (T, 2, 3) in the room, m.
 
-    The wrist lies where the palm or fingertip meets its contact point; the fingers are turned partly along the forearm, since
-    a wrist bends only so far. Where the point is out of reach the arm is at full stretch.
+    The wrist lies where the palm or fingertip meets its contact point; the fingers are turned partly along the forearm, and
+    no farther than a wrist bends. Where the point is out of reach the arm is at full stretch.
     """
-    elbows, wrists, joints = [], [], []
+    elbows, wrists, joints, touch = [], [], [], []
     for side in (RIGHT, LEFT):
         root, at = trunk.shoulders[:, side], hands.at[:, side]
         local = hand_joints(hands.shape[:, side], size.hand, hands.flutter[:, side])
@@ -114,7 +114,8 @@ def pose_arms(trunk: Trunk, hands: Hands, size: Proportions) -> tuple[np.ndarray
         elbows.append(elbow)
         wrists.append(wrist)
         joints.append(place(wrist, axes, local))
-    return np.stack(elbows, 1), np.stack(wrists, 1), np.stack(joints, 1)
+        touch.append(wrist + np.einsum("tij,tj->ti", axes, contact))
+    return np.stack(elbows, 1), np.stack(wrists, 1), np.stack(joints, 1), np.stack(touch, 1)
 
 
 def skeleton137(

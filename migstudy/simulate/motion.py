@@ -2,67 +2,119 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from migstudy.simulate.background import idle_hands, idle_trunk
+from migstudy.simulate.background import idle_hands, idle_trunk, talk_spells
 from migstudy.simulate.body import LEFT, Hands, Trunk, pose_arms, pose_trunk, skeleton137
 from migstudy.simulate.config import SimulatorConfig
+from migstudy.simulate.emotion import NEUTRAL, Mood
+from migstudy.simulate.face import ACTION_UNITS
 from migstudy.simulate.kinematics import ease
+from migstudy.simulate.mirror import mirror_channels, mirror_joints
+from migstudy.simulate.places import CONTACTS
 from migstudy.simulate.subject import Subject
 from migstudy.simulate.takes import HandTake, Take
 
+PHASES = ("rest", "onset", "apex", "offset")
+REST, ONSET, APEX, OFFSET = range(4)
 _PULSES = ("raise_right", "raise_left")  # strokes go up from rest and back, instead of to both sides
+_TOUCH = 0.01  # m between the hand's contact point and its place
 
 
 @dataclass(frozen=True)
 class Motion:
-    """joints: (T, 137, 3) in the room, m. starts: first frame of every take's label. envelopes: per take, (frames,) share of
-    the gesture that is shown at each labelled frame, 0 to 1. channels: trunk channels and action units, each (T,)."""
+    """The truth about T frames, and about the takes that are performed in them.
 
-    joints: np.ndarray
+    joints: (T, 137, 3) in the room, m. starts: first frame of every take's label. envelopes: per take, (frames,) share of the
+    gesture that is shown at each labelled frame, 0 to 1. channels: trunk channels and face action units, each (T,). phases:
+    (T,) int8, index in `PHASES`; `rest` between takes and in the annotator's slack at a label's ends. gesture: (T,) int16,
+    index of the take whose label covers the frame, or -1. contacts: (T, 2) int16, for the right and the left hand the index
+    in `CONTACTS` of what it touches, or -1. talking: (T,) float, 0 silent to 1 speaking. mood: in which
+    it was performed.
+    """
+
+    joints: np.ndarray = field(repr=False)
     starts: tuple[int, ...]
-    envelopes: tuple[np.ndarray, ...]
-    channels: dict[str, np.ndarray]
+    envelopes: tuple[np.ndarray, ...] = field(repr=False)
+    channels: dict[str, np.ndarray] = field(repr=False)
+    phases: np.ndarray = field(repr=False)
+    gesture: np.ndarray = field(repr=False)
+    contacts: np.ndarray = field(repr=False)
+    talking: np.ndarray = field(repr=False)
+    mood: Mood = NEUTRAL
+
+
+def mirrored_motion(motion: Motion) -> Motion:
+    """The motion of the mirror image of this person."""
+    return replace(
+        motion, joints=mirror_joints(motion.joints), channels=mirror_channels(motion.channels),
+        contacts=motion.contacts[:, ::-1].copy(),
+    )  # fmt: skip
+
+
+def _span(take: Take, config: SimulatorConfig, tempo: float) -> tuple[int, int, float]:
+    """First and last frame of the motion within the label, and frames of its onset (the offset lasts as long)."""
+    first, last = take.slack[0], take.frames - 1 - take.slack[1]
+    return first, last, min((0.60 if take.hands else 0.32) * config.fps / tempo, 0.42 * (last - first))
 
 
 def envelope(take: Take, config: SimulatorConfig, tempo: float) -> np.ndarray:
     """(frames,) onset, apex, offset of a take: 0 rest, 1 fully shown; 0 in the annotator's slack."""
-    first, last = take.slack[0], take.frames - 1 - take.slack[1]
-    rise = min((0.60 if take.hands else 0.32) * config.fps / tempo, 0.42 * (last - first))
+    first, last, rise = _span(take, config, tempo)
     time = np.arange(take.frames)
     return ease((time - first) / rise) * ease((last - time) / rise)
 
 
+def phases_of(take: Take, config: SimulatorConfig, tempo: float) -> np.ndarray:
+    """(frames,) int8 phase of every labelled frame."""
+    first, last, rise = _span(take, config, tempo)
+    time = np.arange(take.frames)
+    bounds = np.array([first + 1e-9, first + rise, last - rise + 1e-9, last])
+    return np.array([REST, ONSET, APEX, OFFSET, REST], np.int8)[np.searchsorted(bounds, time, side="right")]
+
+
 def perform(
-    takes: list[Take], gaps: list[int], subject: Subject, config: SimulatorConfig, rng: np.random.Generator
-) -> Motion:
-    """One continuous sequence: gap, take, gap, take, ..., gap; `gaps` (frames) has one entry more than `takes`."""
-    starts = np.cumsum(gaps[:-1]) + np.cumsum([0, *(take.frames for take in takes[:-1])]) if takes else []
-    frames = int(sum(gaps) + sum(take.frames for take in takes))
-    talking, still = np.full(frames, float(rng.random() < 0.5)), np.zeros(frames)
-    for start, take, gap in zip(starts, takes, gaps):
-        talking[start - gap // 2 :] = take.talking
-        still[start : start + take.frames] = take.still
+    takes: list[Take], gaps: list[int], subject: Subject, config: SimulatorConfig, rng: np.random.Generator, *,
+    mood: Mood = NEUTRAL,
+) -> Motion:  # fmt: skip
+    """One continuous sequence: gap, take, gap, take, ..., gap; `gaps` (frames) has one entry more than `takes`.
+
+    Everything is performed right-handed; a left-handed subject's motion is mirrored at the end.
+    """
+    starts = [int(s) for s in np.cumsum(gaps[:-1]) + np.cumsum([0, *(take.frames for take in takes[:-1])])] if takes else []
+    frames, tempo = int(sum(gaps) + sum(take.frames for take in takes)), subject.tempo * mood.factor("tempo")
+    talking, still = talk_spells(frames, mood.factor("talking"), config, rng), np.zeros(frames)
+    phases, gesture = np.full(frames, REST, np.int8), np.full(frames, -1, np.int16)
+    spans = [slice(start, start + take.frames) for start, take in zip(starts, takes)]
+    near = int(config.fps)  # a take decides about speech up to a second around it
+    for i, (span, take) in enumerate(zip(spans, takes)):
+        talking[max(0, span.start - min(gaps[i] // 2, near)) : span.stop + min((gaps[i + 1] + 1) // 2, near)] = take.talking
+        still[span], gesture[span], phases[span] = take.still, i, phases_of(take, config, tempo)
     talking, still = (gaussian_filter1d(x, 0.12 * config.fps) for x in (talking, still))
-    trunk_channels, units = idle_trunk(frames, talking, subject, config, rng)
-    hands = idle_hands(frames, talking, still, subject, config, rng)
-    envelopes = tuple(envelope(take, config, subject.tempo) for take in takes)
+    trunk_channels, units = idle_trunk(frames, talking, subject, config, rng, mood=mood)
+    hands, resting = idle_hands(frames, talking, still, subject, config, rng, mood=mood)
+    envelopes = tuple(envelope(take, config, tempo) for take in takes)
     channels = trunk_channels | units
-    for start, take, shown in zip(starts, takes, envelopes):
-        _add_moves(channels, slice(start, start + take.frames), take, shown, config)
+    for span, take, shown in zip(spans, takes, envelopes):
+        _add_moves(channels, span, take, shown, config)
     for name in units:
         np.clip(channels[name], -1.0, 1.3, out=channels[name])
     trunk = pose_trunk(channels, subject.size)
-    elbows, wrists, _ = pose_arms(trunk, hands, subject.size)
-    for start, take, shown in zip(starts, takes, envelopes):
+    elbows, wrists, _, _ = pose_arms(trunk, hands, subject.size)
+    contacts = resting.copy()
+    for span, take, shown in zip(spans, takes, envelopes):
         for side, part in take.hands.items():
-            _add_reach(hands, side, part, slice(start, start + take.frames), shown, trunk, elbows, wrists, config)
-    arms = pose_arms(trunk, hands, subject.size)
-    joints = skeleton137(trunk, arms, {name: channels[name] for name in units}, subject.size)
-    return Motion(joints, tuple(int(s) for s in starts), envelopes, channels)
+            _add_reach(hands, side, part, span, shown, trunk, elbows, wrists, config)
+            there, index = shown * part.weight > 0.98, CONTACTS.index(part.place) if part.place in CONTACTS else -1
+            contacts[span, side] = np.where(there, index, np.where(shown > 0.02, -1, contacts[span, side]))
+    elbows, wrists, fingers, touch = pose_arms(trunk, hands, subject.size)
+    contacts[np.linalg.norm(touch - hands.at, axis=-1) > _TOUCH] = -1  # out of the arm's reach
+    joints = skeleton137(trunk, (elbows, wrists, fingers), {name: channels[name] for name in units}, subject.size)
+    motion = Motion(joints, tuple(starts), envelopes, channels, phases, gesture, contacts, talking, mood)
+    return mirrored_motion(motion) if subject.left_handed else motion
 
 
 def _add_moves(channels: dict, span: slice, take: Take, shown: np.ndarray, config: SimulatorConfig) -> None:

@@ -96,6 +96,8 @@ PLACES = {
     "steeple": Place("room", (-0.006, 0.345, 0.320), (0.35, 0.92, 0.10), (0.95, -0.2, 0.0), (-0.80, -0.6, 0.0), 1.0),
     "object": Place("room", (-0.055, 0.215, 0.345), (0.65, 0.10, 0.75), (0.55, -0.7, 0.0), (-0.80, -0.5, -0.2), 0.8),
 }
+_FREE = ("speaking", "speaking_low")  # in the air
+CONTACTS = tuple(name for name in PLACES if name not in _FREE)
 
 
 def mirrored(vector: np.ndarray | tuple, left: bool) -> np.ndarray:

@@ -8,12 +8,11 @@ import numpy as np
 
 from migstudy.classes import IMIGUE_CLASSES
 from migstudy.simulate.config import SPLITS, SimulatorConfig
+from migstudy.simulate.emotion import mood_of
 from migstudy.simulate.subject import Subject, draw_subject
 
 PLAN_STREAM, SUBJECT_STREAM, VIDEO_STREAM = 0, 1, 2  # seed sequences: np.random.default_rng([seed, stream, ...])
 _PROTOCOL_SUBJECTS = (34, 3, 35)  # the CVPR protocol's 37 + 35 people, three of the 37 kept for validation
-# log rate of a class in lost against won matches, per unit of emotion_effect; our assumption, not a finding on iMiGUE
-_LOSING = {2: 0.6, 5: 0.4, 8: 0.5, 11: 0.4, 12: 0.4, 17: 0.5, 22: 0.4, 23: 0.2, 29: 0.7, 21: -0.4, 28: -0.5, 31: -0.3, 99: -0.5}
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,7 @@ def _spread(total: int, videos: int, rng: np.random.Generator) -> np.ndarray:
 
 def _preference(subject: Subject, won: bool, config: SimulatorConfig) -> np.ndarray:
     """(32,) log weight of every class for a person in a mood."""
-    mood = np.array([_LOSING.get(gesture.csv_class, 0.0) for gesture in IMIGUE_CLASSES])
-    return subject.habits + config.emotion_effect * mood * (-0.5 if won else 0.5)
+    return subject.habits + mood_of(won, config).rates
 
 
 def _deal(counts: np.ndarray, sizes: np.ndarray, weights: np.ndarray, rng: np.random.Generator) -> list[list[int]]:

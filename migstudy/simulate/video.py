@@ -13,17 +13,18 @@ from migstudy.clips import Clip, ClipSet
 from migstudy.simulate.camera import Shots, draw_shots, visibility
 from migstudy.simulate.config import SPLITS, SimulatorConfig
 from migstudy.simulate.detector import detect
+from migstudy.simulate.emotion import draw_mood
 from migstudy.simulate.motion import Motion, perform
 from migstudy.simulate.plan import SUBJECT_STREAM, VIDEO_STREAM, VideoPlan, make_plan
 from migstudy.simulate.subject import Subject
-from migstudy.simulate.takes import draw_take
+from migstudy.simulate.takes import draw_gaps, draw_take
 
 STATEMENT = (
     "Simulated data made by migstudy, not iMiGUE: no person was recorded. The layout, class numbers, class frequencies and"
     " video ids follow the published facts of the iMiGUE release; motion, faces and detector are our reconstruction."
 )
 # a stream of random numbers for each purpose, so that a knob of one leaves the draws of the others alone
-_TAKES, _PAUSES, _BACKGROUND, _CAMERA, _DETECTOR, _LOOK = range(6)
+_TAKES, _PAUSES, _BACKGROUND, _CAMERA, _DETECTOR, _LOOK, _MOOD = range(7)
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,10 @@ class SimulatedVideo:
 
 def simulate_video(plan: VideoPlan, subject: Subject, config: SimulatorConfig, seed: int) -> SimulatedVideo:
     """One video; the same for the same arguments, whatever else is simulated."""
-    takes = [draw_take(c, subject, config, _stream(seed, plan, _TAKES, i)) for i, c in enumerate(plan.classes)]
-    pauses = _stream(seed, plan, _PAUSES).gamma(1.5, config.gap_seconds / 1.5, len(takes) + 1)
-    gaps = (2 + pauses * config.fps).astype(int).tolist()
-    motion = perform(takes, gaps, subject, config, _stream(seed, plan, _BACKGROUND))
+    mood = draw_mood(plan.won, config, _stream(seed, plan, _MOOD))
+    takes = [draw_take(c, subject, config, _stream(seed, plan, _TAKES, i), mood=mood) for i, c in enumerate(plan.classes)]
+    gaps = draw_gaps(takes, config, _stream(seed, plan, _PAUSES))
+    motion = perform(takes, gaps, subject, config, _stream(seed, plan, _BACKGROUND), mood=mood)
     rows = [(t.csv_class, start, start + t.frames - 1) for t, start in zip(takes, motion.starts)]
     shots = draw_shots(len(motion.joints), config, _stream(seed, plan, _CAMERA), rows)
     pixels = shots.project(motion.joints)
