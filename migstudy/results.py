@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from migstudy.config import GestureConfig
-from migstudy.runs import Run, code_version, finished_runs, same_question
+from migstudy.runs import Run, code_of, finished_runs, same_question
 from migstudy.scores import load_scores
 from migstudy.study import LIMB, VARIANTS
 
@@ -77,8 +77,13 @@ def source_of(groups: Groups) -> str:
             f"these runs were measured on different data ({'; '.join(sorted(sources))}); train them again, or delete those that"
             f" no longer count: {', '.join(run.id for run in runs)}"
         )
-    older = sum(run.read_json("env.json")["code"] != code_version() for run in runs)
+    older = sum(_is_older(run) for run in runs)
     return sources.pop() + (f" ({older} of {len(runs)} runs made by another version of the code)" if older else "")
+
+
+def _is_older(run: Run) -> bool:
+    kept = run.read_json("params.json")
+    return run.read_json("env.json")["code"] != code_of(kept["task"], kept["params"])
 
 
 def provenance(groups: Groups) -> dict:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from migstudy import paths
+from migstudy.code_version import code_version
 
 RUNS = "runs"
 RUNNER = "MIGSTUDY_RUNNER"  # set in the kernel of a notebook that `migstudy run` executes
@@ -74,7 +75,7 @@ def open_run(task: str, params: Mapping[str, Any], fingerprint: str, run_dir: st
     run = run_of(task, params, fingerprint, run_dir)
     if not run.path("params.json").exists():
         run.folder.mkdir(parents=True, exist_ok=True)
-        run.write_json("env.json", environment())
+        run.write_json("env.json", environment() | {"code": code_of(task, params)})
         kept = {k: v for k, v in params.items() if k != "run_dir"}
         run.write_json("params.json", {"task": task, "params": kept, "data_fingerprint": fingerprint})
     return run
@@ -97,8 +98,13 @@ def _identity(task: str, params: Mapping[str, Any], fingerprint: str) -> str:
 
 def run_id(task: str, params: Mapping[str, Any], fingerprint: str) -> str:
     """`<task>-<12 hex digits>`: hash of the notebook's source, the parameters that matter, the data and the code."""
-    parts = [_identity(task, params, fingerprint), notebook_version(task), code_version()]
+    parts = [_identity(task, params, fingerprint), notebook_version(task), code_of(task, params)]
     return f"{task}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]}"
+
+
+def code_of(task: str, params: Mapping[str, Any]) -> str:
+    """Hash of the sources behind a run, the models it names among them."""
+    return code_version(task, tuple(sorted({value for value in params.values() if isinstance(value, str)})))
 
 
 def same_question(params: Mapping[str, Any]) -> str:
@@ -113,24 +119,6 @@ def notebook_version(task: str) -> str:
         return ""
     sources = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(path.read_text())["cells"]]
     return hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:12]
-
-
-# what only draws, checks or reports does not change a run's numbers
-_BYSTANDERS = (
-    "figures/", "simulate/", "__main__.py", "cli.py", "comparison.py", "doctor", "execute.py", "fusion.py", "pose_quality.py",
-    "published.py", "results.py", "study.py", "submission.py", "sweep.py", "tables.py",
-)  # fmt: skip
-
-
-@cache
-def code_version() -> str:
-    """Hash of the package's sources that can change a run's numbers."""
-    root, digest = Path(__file__).parent, hashlib.sha256()
-    for file in sorted(root.rglob("*")):
-        name = file.relative_to(root).as_posix()
-        if file.suffix in (".py", ".npz") and not name.startswith(_BYSTANDERS):
-            digest.update(name.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 @cache
@@ -148,13 +136,13 @@ def git_commit() -> str:
 
 
 def environment() -> dict[str, Any]:
-    """Command, commit, code version, package versions, hardware and time of a run."""
+    """Command, commit, package versions, hardware and time of a run."""
     import torch
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "command": os.environ.get("MIGSTUDY_COMMAND") or " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "commit": git_commit(), "code": code_version(),
+        "commit": git_commit(),
         "python": platform.python_version(), "packages": {name: metadata.version(name) for name in _PACKAGES},
         "system": f"{platform.system()} {platform.machine()}", "cpu": _cpu_name(), "cores": os.cpu_count(), "gpus": gpus,
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
