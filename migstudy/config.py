@@ -1,6 +1,6 @@
-"""The parameters of a study's task: one flat, typed, frozen dataclass; three profiles fill what is left open.
+"""The parameters of a study's tasks: one flat, typed, frozen dataclass each; three profiles fill what is left open.
 
-The fields are the training notebook's parameters cell, the options of `migstudy run -p` and a run's params.json.
+The fields are a notebook's parameters cell, the options of `migstudy run -p` and a run's params.json.
 """
 
 from __future__ import annotations
@@ -11,13 +11,58 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 Profile = Literal["smoke", "quick", "paper"]
 
 
+class Parameters:
+    """What the parameters of every task have in common: types and ranges checked, profiles, texts.
+
+    Subclasses are frozen dataclasses with a field `profile`; None stands for the profile's value.
+    """
+
+    profiles: ClassVar[Mapping[str, Mapping[str, Any]]]
+    least: ClassVar[Mapping[str, float]]
+    most: ClassVar[Mapping[str, float]] = {}
+
+    def __post_init__(self) -> None:
+        kinds = self.types()
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, checked(field.name, getattr(self, field.name), kinds[field.name]))
+        for name, low in self.least.items():
+            value = getattr(self, name)
+            high = self.most.get(name, float("inf"))
+            if value is not None and not low <= value <= high:  # also refuses NaN
+                raise ValueError(f"{name}={value!r}: it must be at least {low}" + (f" and at most {high}" if name in self.most else ""))
+
+    @classmethod
+    def types(cls) -> dict[str, Any]:
+        """Name -> type of every parameter."""
+        hints = typing.get_type_hints(cls)
+        return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
+
+    def resolved(self) -> Self:
+        """The same with every None replaced by the profile's value."""
+        blanks = {k: v for k, v in self.profiles[self.profile].items() if getattr(self, k) is None}
+        return dataclasses.replace(self, **blanks)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_namespace(cls, names: Mapping[str, Any]) -> Self:
+        """From a notebook's globals: the names that are fields."""
+        return cls(**{f.name: names[f.name] for f in dataclasses.fields(cls) if f.name in names})
+
+    @classmethod
+    def from_strings(cls, options: Mapping[str, str], **given: Any) -> Self:
+        """From `name=value` texts; raises ValueError naming the parameter, what it takes and the nearest name."""
+        return cls(**given, **{name: parsed(name, text, cls.types()) for name, text in options.items()})
+
+
 @dataclass(frozen=True)
-class GestureConfig:
+class GestureConfig(Parameters):
     """Parameters of gesture recognition with paper A's model; None means "as the profile says".
 
     data: `simulator`, or a path: release folder, ClipSet folder, labelled .npz, mmaction2 pickle. topology: a name of
@@ -69,38 +114,14 @@ class GestureConfig:
     run_dir: str = ""
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, checked(field.name, getattr(self, field.name), TYPES[field.name]))
-        for name, low in _LEAST.items():
-            value = getattr(self, name)
-            high = _MOST.get(name, float("inf"))
-            if value is not None and not low <= value <= high:  # also refuses NaN
-                raise ValueError(f"{name}={value!r}: it must be at least {low}" + (f" and at most {high}" if name in _MOST else ""))
+        super().__post_init__()
         if self.stage_blocks is not None and not re.fullmatch(r"[1-9]\d*,[1-9]\d*,[1-9]\d*", self.stage_blocks):
             raise ValueError(f"stage_blocks={self.stage_blocks!r}: give the bottlenecks of three stages, as in 4,6,3")
-
-    def resolved(self) -> GestureConfig:
-        """The same with every None replaced by the profile's value."""
-        blanks = {k: v for k, v in PROFILES[self.profile].items() if getattr(self, k) is None}
-        return dataclasses.replace(self, **blanks)
-
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
 
     @property
     def blocks(self) -> tuple[int, ...]:
         """stage_blocks as numbers."""
         return tuple(int(b) for b in self.resolved().stage_blocks.split(","))
-
-    @classmethod
-    def from_namespace(cls, names: Mapping[str, Any]) -> GestureConfig:
-        """From a notebook's globals: the names that are fields."""
-        return cls(**{f.name: names[f.name] for f in dataclasses.fields(cls) if f.name in names})
-
-    @classmethod
-    def from_strings(cls, options: Mapping[str, str], **given: Any) -> GestureConfig:
-        """From `name=value` texts; raises ValueError naming the parameter, what it takes and the nearest name."""
-        return cls(**given, **{name: parsed(name, text, TYPES) for name, text in options.items()})
 
 
 # `paper` follows the MiGA 2023 winner's published settings (arXiv 2307.10624), from which paper A descends; paper A's own
@@ -129,14 +150,66 @@ PROFILES: dict[str, dict[str, Any]] = {
     ),
 }  # fmt: skip
 
-TYPES: dict[str, Any] = typing.get_type_hints(GestureConfig)
-_LEAST = {
+TYPES: dict[str, Any] = GestureConfig.types()
+GestureConfig.profiles = PROFILES
+GestureConfig.least = {
     "clip_len": 1, "train_size": 8, "test_size": 8, "sigma": 0.05, "test_clips": 1, "flip": 0, "crop_area": 0.01,
     "base_channels": 1, "stem_stride": 1, "dropout": 0, "label_weight": 0, "lr": 0, "weight_decay": 0,
     "warmup_epochs": 0, "epochs": 1, "batch_size": 1, "grad_clip": 0, "patience": 0, "val_fraction": 0, "workers": 0,
     "threads": 0, "seed": 0,
 }  # fmt: skip
-_MOST = {"flip": 1, "crop_area": 1, "dropout": 0.99, "val_fraction": 0.9, "lr": 100, "sigma": 100}
+GestureConfig.most = {"flip": 1, "crop_area": 1, "dropout": 0.99, "val_fraction": 0.9, "lr": 100, "sigma": 100}
+
+
+@dataclass(frozen=True)
+class RobustnessConfig(Parameters):
+    """Parameters of the robustness curves: what is simulated, and which trained models are asked; None as in `GestureConfig`.
+
+    data: `simulator`, or the folder of a simulated release: the data that the models were trained on. models: recipes of
+    the training runs to ask, by their names in `study.VARIANTS`, or joint, limb. knobs: names of the knobs that are
+    turned after training, or `all`. values: how many values of each. test_clips: views of a clip. matched_knobs: knobs at
+    whose values light classifiers are trained and tested. matched_seeds: simulations of each value. emotion_effects: values
+    at which win or lose is decoded, from two videos of each of emotion_people people with emotion_clips clips (about 2 s
+    each) a video. n_boot: bootstrap replicates. seed: of resampling and of the simulations made anew. workers: processes,
+    0 = one a core. threads: of each process, 0 = its share of the cores. run_dir: where the run is kept; empty = runs/<id>.
+    """
+
+    profile: Profile = "quick"
+    data: str = "simulator"
+    models: str = "joint"
+    knobs: str | None = None
+    values: int | None = None
+    test_clips: int | None = None
+    matched_knobs: str | None = None
+    matched_seeds: int | None = None
+    emotion_effects: str | None = None
+    emotion_people: int | None = None
+    emotion_clips: int | None = None
+    n_boot: int | None = None
+    seed: int = 0
+    workers: int | None = None
+    threads: int = 0
+    run_dir: str = ""
+
+    profiles = {
+        "paper": dict(
+            knobs="all", values=7, test_clips=10, matched_knobs="amplitude,noise_px,class_overlap,missing_rate", matched_seeds=3,
+            emotion_effects="0,0.25,0.5,1,2", emotion_people=200, emotion_clips=24, n_boot=2000, workers=0,
+        ),
+        "quick": dict(
+            knobs="amplitude,tempo,class_overlap,clutter,subject_style,camera_yaw,fps,noise_px,hand_noise,missing_rate,swaps,mistakes",
+            values=5, test_clips=1, matched_knobs="amplitude,noise_px", matched_seeds=3,
+            emotion_effects="0,0.25,0.5,1,2", emotion_people=60, emotion_clips=8, n_boot=2000, workers=0,
+        ),
+        "smoke": dict(
+            knobs="amplitude,noise_px", values=2, test_clips=1, matched_knobs="amplitude", matched_seeds=1,
+            emotion_effects="0,2", emotion_people=6, emotion_clips=3, n_boot=200, workers=1,
+        ),
+    }  # fmt: skip
+    least = {
+        "values": 2, "test_clips": 1, "matched_seeds": 1, "emotion_people": 4, "emotion_clips": 1, "n_boot": 1, "seed": 0,
+        "workers": 0, "threads": 0,
+    }  # fmt: skip
 
 
 def alternatives(kind: Any) -> tuple:
