@@ -60,6 +60,7 @@ class SimulatorConfig:
     width: int = _knob(1280, "px", "image width, in which keypoints are given", above=True)
     height: int = _knob(720, "px", "image height", above=True)
     rgb_height: int = _knob(288, "px", "lines of the videos; their width follows", above=True)
+    identity_free: bool = _knob(False, "", "films show one neutral mannequin in a grey room instead of different people")
     camera_yaw: float = _knob(20.0, "degrees", "largest angle between camera and subject, seen from above", high=90.0)
     cuts: float = _knob(0.5, "a minute", "changes of camera, mostly between labelled clips")
     camera_drift: float = _knob(0.0, "px", "slow pan of the operator (sd at 1280 px width); the zoom drifts along by 0.2 % a px")
@@ -68,8 +69,8 @@ class SimulatorConfig:
     microphone: bool = _knob(True, "", "whether one stands on the table and hides what lies behind it")
 
     # detector
-    noise_px: float = _knob(1.0, "px", "jitter of a fully confident joint (sd, where shoulders are 220 px apart)")
-    hand_noise: float = _factor(1.5, "on the jitter of finger joints")
+    noise_px: float = _knob(0.3, "px", "jitter of a fully confident joint (sd, where shoulders are 220 px apart)")
+    hand_noise: float = _factor(1.3, "on the jitter of finger joints")
     face_noise: float = _factor(0.6, "on the jitter of facial landmarks")
     missing_rate: float = _share(0.10, "frames in which a visible hand is lost, occlusion aside; face and arms a tenth as often")
     swaps: float = _knob(1.0, "a minute", "exchanges of the left and the right forearm")
