@@ -11,6 +11,11 @@ from migstudy.models import MODELS, ModelOutput, average_views, create_model, ge
 
 # name -> (a small configuration, its input shape); a new model must be entered here
 CASES = {
+    "mvit": (
+        {"num_classes": 7, "frames": 4, "size": 32, "base_channels": 8, "num_blocks": 3, "downscale_blocks": [1],
+         "kv_stride": 2, "drop_path": 0.0, "embedding_dim": 6},
+        (2, 3, 4, 32, 32),
+    ),  # fmt: skip
     "posec3d": (
         {"in_channels": 5, "num_classes": 7, "base_channels": 4, "stage_blocks": [1, 2, 1], "embedding_dim": 6},
         (2, 5, 6, 16, 16),
@@ -49,7 +54,7 @@ def test_every_parameter_gets_a_gradient(name):
         for parameter in model.parameters():
             parameter.add_(0.01)  # off zero, where a branch that starts at 0 would hide what lies behind it
     output = model.train()(inputs)
-    heads = [output.logits, output.features, *([] if output.embedding is None else [output.embedding])]
+    heads = [output.logits, output.features, output.tokens.mean(1), *([] if output.embedding is None else [output.embedding])]
     sum((head * torch.linspace(-1, 1, head.shape[1])).square().sum() for head in heads).backward()
     silent = [key for key, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert not silent

@@ -7,6 +7,7 @@ from importlib import import_module
 from migstudy.models.base import ModelOutput, StudyModel, average_views
 
 MODELS: dict[str, str] = {
+    "mvit": "migstudy.models.mvit:MViT",
     "posec3d": "migstudy.models.posec3d:PoseC3D",
 }
 """name -> "module:class", a string so that one model's heavy imports never burden another."""
