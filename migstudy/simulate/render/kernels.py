@@ -210,39 +210,47 @@ def _box(values, weights, radius):
 
 
 @njit(cache=True)
-def occlusion(depth, reach, shade):
-    """Writes into shade (h, w) 0 open to 1: how far what is near in the picture lies before a pixel, from depth (h, w).
+def occlusion(depth, ident, reach, shade):
+    """Writes into shade (h, w) 0 open to 1: how far what was drawn near a pixel stands before it.
 
-    The depth buffer less its own blur, over what is drawn only (Luft et al. 2006, unsharp masking of the depth buffer). reach:
-    m times px a ray step; one radius for the whole picture.
+    depth, ident: (h, w) of one sample. The depth less its own blur (Luft et al. 2006, unsharp masking of the depth buffer), but
+    only what was drawn (ident >= 0) darkens; whatever has a depth is darkened. reach: m times px a ray step; one radius for
+    the whole picture.
     """
     height, width = depth.shape
-    weights, total, count = np.zeros((height, width), np.float32), 0.0, 0
+    shade[:] = _ZERO
+    top, bottom, first, last = height, -1, width, -1
+    total, count = 0.0, 0
     for row in range(height):
         for col in range(width):
-            if depth[row, col] < np.inf:
+            if ident[row, col] >= 0:
                 total += depth[row, col]
                 count += 1
-    shade[:] = _ZERO
+                top, bottom = min(top, row), max(bottom, row)
+                first, last = min(first, col), max(last, col)
     if count == 0:
         return
     middle = np.float32(total / count)
     radius = max(1, int(reach / middle))
-    blurred = np.zeros((height, width), np.float32)
-    for row in range(height):
-        for col in range(width):
-            if depth[row, col] < np.inf:
-                weights[row, col] = _ONE
-                blurred[row, col] = depth[row, col] - middle
+    top, first = max(0, top - 2 * radius), max(0, first - 2 * radius)
+    bottom, last = min(height, bottom + 2 * radius + 1), min(width, last + 2 * radius + 1)
+    blurred, weights = np.zeros((bottom - top, last - first), np.float32), np.zeros((bottom - top, last - first), np.float32)
+    for row in range(top, bottom):
+        for col in range(first, last):
+            if ident[row, col] >= 0:
+                weights[row - top, col - first] = _ONE
+                blurred[row - top, col - first] = depth[row, col] - middle
     for _ in range(2):
         _box(blurred, weights, radius)
-    for row in range(height):
-        for col in range(width):
+    area = np.float32((2 * radius + 1) ** 4)
+    for row in range(top, bottom):
+        for col in range(first, last):
             if depth[row, col] < np.inf:
-                nearer = max(depth[row, col] - middle - blurred[row, col] / weights[row, col], _ZERO)
+                weight, here = weights[row - top, col - first], depth[row, col] - middle
+                nearer = max((here * weight - blurred[row - top, col - first]) / area - np.float32(0.0015), _ZERO)
                 # what stands far before a surface throws a fainter shade than what touches it
                 rise = min(nearer * np.float32(40), _ONE)
-                shade[row, col] = rise / (_ONE + max(nearer - np.float32(0.04), _ZERO) * np.float32(12))
+                shade[row, col] = rise / (_ONE + max(nearer - np.float32(0.03), _ZERO) * np.float32(25))
 
 
 @njit(cache=True)
@@ -258,7 +266,12 @@ def resolve(picture, depth, ident, background, cones, ellipsoids, vertices, colu
             i0, i1, i2, i3 = ident[0, row, col], ident[1, row, col], ident[2, row, col], ident[3, row, col]
             same = i0 == i1 and i0 == i2 and i0 == i3
             if same and i0 < 0:
-                picture[row, col] = background[row, col]
+                for k in range(3):
+                    picture[row, col, k] = background[row, col, k]
+                if shade[row, col] > _ZERO:
+                    dark = np.sqrt(_ONE - shade[row, col])
+                    for k in range(3):
+                        picture[row, col, k] = np.uint8(dark * background[row, col, k] + _HALF)
                 continue
             mean[:] = _ZERO
             for s in range(SAMPLES):

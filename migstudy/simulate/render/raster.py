@@ -99,6 +99,14 @@ class Canvas:
         self.shade = np.empty((height, width), np.float32)
 
 
+@dataclass(frozen=True)
+class Layer:
+    """picture: (h, w, 3) uint8; depth: (samples, h, w) m, infinite where there is only background."""
+
+    picture: np.ndarray
+    depth: np.ndarray
+
+
 def smooth_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """(n, 3) unit normals of a mesh's vertices, each the area-weighted mean of its faces'."""
     a, b, c = (vertices[faces[:, i]] for i in range(3))
@@ -108,22 +116,24 @@ def smooth_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def render(
-    primitives: Primitives, camera: Camera, size: tuple[int, int], background: np.ndarray | None = None,
+    primitives: Primitives, camera: Camera, size: tuple[int, int], background: np.ndarray | Layer | None = None,
     light: Light | None = None, window: tuple[float, float, float, float] | None = None, canvas: Canvas | None = None,
 ) -> np.ndarray:  # fmt: skip
     """A picture (h, w, 3) uint8 sRGB of what the camera sees.
 
-    size: (w, h) px of the picture. background: (h, w, 3) uint8 shown where nothing is drawn, None for grey. window:
-    (x0, y0, x1, y1) px of the camera's image that fill the picture, None for the first `size` px; a pixel i covers [i, i + 1).
-    canvas: buffers of that size to reuse. Raises ValueError if background or canvas have another size.
+    size: (w, h) px of the picture. background: (h, w, 3) uint8 shown where nothing is drawn, a Layer (drawn before by the same
+    camera, which may also hide things), or None for grey. window: (x0, y0, x1, y1) px of the camera's image that fill the
+    picture, None for the first `size` px; a pixel i covers [i, i + 1). canvas: buffers of that size to reuse. Raises
+    ValueError if background or canvas have another size.
     """
     width, height = size
     light = light or Light()
     canvas = canvas or Canvas(width, height)
-    if background is None:
-        background = np.full((height, width, 3), 128, np.uint8)
-    if canvas.size != (width, height) or background.shape != (height, width, 3):
-        raise ValueError(f"render: background {background.shape} and canvas {canvas.size} must fit the picture's size {size}")
+    under = background.picture if isinstance(background, Layer) else background
+    if under is None:
+        under = np.full((height, width, 3), 128, np.uint8)
+    if canvas.size != (width, height) or under.shape != (height, width, 3):
+        raise ValueError(f"render: background {under.shape} and canvas {canvas.size} must fit the picture's size {size}")
     x0, y0, x1, y1 = window or (0.0, 0.0, float(width), float(height))
     # picture px -> ray (x, y, 1): x = left + column * step
     step = np.array([(x1 - x0) / width, (y1 - y0) / height]) / camera.focal
@@ -137,21 +147,29 @@ def render(
         columns[:, :2] = (vertices[:, :2] / np.maximum(vertices[:, 2:3], NEAR) - left) / step
         columns[:, 2] = 1 / np.maximum(vertices[:, 2], NEAR)
         faces = faces[(vertices[:, 2] > NEAR)[faces].all(1)]
-    canvas.depth.fill(np.inf)
+    canvas.depth[:] = background.depth if isinstance(background, Layer) else np.inf
     canvas.ident.fill(-1)
     draw_triangles(canvas.depth, canvas.ident, columns, faces, len(cones) + len(ellipsoids))
     draw_ellipsoids(canvas.depth, canvas.ident, ellipsoids, ellipsoid_boxes, view, len(cones))
     draw_cones(canvas.depth, canvas.ident, cones, cone_boxes, view)
-    lamps = _lamps(light, camera)
-    picture = np.empty((height, width, 3), np.uint8)
+    canvas.shade.fill(0)
     if light.shadow > 0:
-        occlusion(canvas.depth[0], np.float32(_RADIUS / step[0]), canvas.shade)
+        occlusion(canvas.depth[0], canvas.ident[0], np.float32(_RADIUS / step[0]), canvas.shade)
         canvas.shade *= np.float32(light.shadow)
-    else:
-        canvas.shade.fill(0)
-    resolve(picture, canvas.depth, canvas.ident, background, cones, ellipsoids, vertices.astype(np.float32), columns, faces,
-            view, lamps, canvas.shade)  # fmt: skip
+    picture = np.empty((height, width, 3), np.uint8)
+    resolve(picture, canvas.depth, canvas.ident, under, cones, ellipsoids, vertices.astype(np.float32), columns, faces, view,
+            _lamps(light, camera), canvas.shade)  # fmt: skip
     return picture
+
+
+def render_layer(
+    primitives: Primitives, camera: Camera, size: tuple[int, int], background: np.ndarray | None = None,
+    light: Light | None = None, window: tuple[float, float, float, float] | None = None,
+) -> Layer:  # fmt: skip
+    """What does not move, drawn once for `render` to draw over; arguments as there."""
+    canvas = Canvas(*size)
+    picture = render(primitives, camera, size, background, light, window, canvas)
+    return Layer(picture, canvas.depth)
 
 
 def _lamps(light: Light, camera: Camera) -> np.ndarray:
