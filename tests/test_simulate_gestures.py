@@ -1,4 +1,4 @@
-"""Simulated gestures and detector: each class is shown where its label says, and knobs do what they say."""
+"""Simulated gestures: each class is shown where its label says, and knobs do what they say."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from migstudy.simulate.body import LEFT, NUM_JOINTS, RIGHT, TRUNK
-from migstudy.simulate.camera import draw_camera, visibility
-from migstudy.simulate.detector import detect
+from migstudy.simulate.body import LEFT, RIGHT, TRUNK
 from migstudy.simulate.face import ACTION_UNITS
 from migstudy.simulate.hand import INDEX_TIP
 from migstudy.simulate.places import PLACES
-from migstudy.simulate.plan import make_plan
 from migstudy.simulate.programmes import PROGRAMMES
-from migstudy.simulate.video import simulate_video
 from migstudy.simulate.subject import draw_subject
 from migstudy.simulate.takes import draw_take
 from migstudy.skeletons import FACE, FACE_PARTS, LEFT_HAND, RIGHT_HAND
 
-from simulated import CSV_CLASSES, QUICK, SMOKE, joint, performance
+from simulated import CSV_CLASSES, QUICK, joint, performance
 
 # gestures
 
@@ -88,75 +84,6 @@ def test_amplitude_tempo_and_duration_knobs():
     assert small < 0.5 * normal < 0.7 * large
     assert size(tempo=2.0)[1] < 0.6 * size()[1] < 0.4 * size(clip_seconds=2.0)[1]
     assert abs(size(fps=50.0)[1] / size()[1] - 2) < 0.1
-
-
-# detector
-
-
-def detected(**knobs):
-    config = replace(QUICK, **knobs)
-    joints = performance([99, 31, 29, 20, 23, 8] * 4, 0)[0]
-    camera = draw_camera(config, np.random.default_rng(5))
-    pixels = camera.project(joints)
-    visible = visibility(joints, pixels, camera, config)
-    keypoints, scores = detect(pixels, visible, config, np.random.default_rng(6))
-    return pixels, keypoints, scores, visible
-
-
-def error(**knobs):
-    pixels, keypoints, scores, _ = detected(swaps=0.0, mistakes=0.0, **knobs)
-    distance = np.linalg.norm(keypoints - pixels, axis=-1)
-    return np.array([np.median(distance[:, p][scores[:, p] > 0.3]) for p in (slice(0, 8), slice(FACE, LEFT_HAND),
-                                                                            slice(LEFT_HAND, NUM_JOINTS))])  # fmt: skip
-
-
-def test_noise_grows_with_its_knob_and_as_confidence_falls():
-    quiet, normal, loud = error(noise_px=0.0), error(), error(noise_px=3.0)
-    assert (quiet < 1e-9).all() and (normal > 0.2).all() and (normal < 4).all() and (loud > 2.5 * normal).all()
-    pixels, keypoints, scores, _ = detected(swaps=0.0, mistakes=0.0)
-    distance = np.linalg.norm(keypoints - pixels, axis=-1)[:, RIGHT_HAND:]
-    sure = scores[:, RIGHT_HAND:]
-    assert np.median(distance[sure > 0.6]) < np.median(distance[(sure > 0.06) & (sure < 0.4)])
-
-
-def test_missing_rate_loses_hands_most():
-    shares = []
-    for rate in (0.0, 0.1, 0.5, 1.0):
-        _, keypoints, scores, visible = detected(missing_rate=rate)
-        seen = visible > 0.99
-        lost = (scores == 0) & seen
-        shares.append([lost[:, p].sum() / seen[:, p].sum() for p in (slice(FACE, LEFT_HAND), slice(LEFT_HAND, NUM_JOINTS))])
-        assert (keypoints[scores == 0] == 0).all()
-    face, hands = np.array(shares).T
-    assert hands[0] < 0.02 and (np.diff(hands) > 0.05).all() and hands[-1] == 1.0
-    assert abs(hands[2] - 0.5) < 0.2 and face[1] < hands[1]
-
-
-def test_swaps_and_mistakes_happen_at_their_rate():
-    wrists = [joint("left_wrist"), joint("right_wrist")]
-    clean = dict(noise_px=0.0, missing_rate=0.0)
-    pixels, keypoints, _, _ = detected(swaps=0.0, mistakes=0.0, **clean)
-    seen = (keypoints != 0).any(-1)
-    np.testing.assert_allclose(keypoints[seen], pixels[seen], atol=1e-9)
-    pixels, keypoints, _, _ = detected(swaps=30.0, mistakes=0.0, **clean)
-    exact = np.isclose(keypoints[:, wrists], pixels[:, wrists[::-1]]).all(-1).any(-1)
-    assert 0.05 < exact.mean() < 0.9
-    pixels, keypoints, scores, _ = detected(swaps=0.0, mistakes=30.0, **clean)
-    hand = slice(LEFT_HAND, RIGHT_HAND)
-    wrong = (np.linalg.norm(keypoints[:, hand] - pixels[:, hand], axis=-1) > 5) & (scores[:, hand] > 0.3)
-    assert 0.02 < wrong.any(1).mean() < 0.8
-
-
-def test_lap_is_hidden_below_the_table_and_the_head_is_not():
-    plan, subjects = make_plan(SMOKE, seed=0)
-    for p in plan[:3]:
-        made = simulate_video(p, subjects[p.subject], SMOKE, 0)
-        keypoints, scores = made.keypoints, made.scores
-        knees = scores[:, [joint("left_knee"), joint("right_knee")]]
-        assert (scores[:, joint("nose")] > 0.5).mean() > 0.8 and (knees > 0.3).mean() < 0.3
-        size = np.array([SMOKE.width, SMOKE.height])
-        head = keypoints[:, joint("nose")][scores[:, joint("nose")] > 0]
-        assert ((head > 0.02 * size) & (head < 0.98 * size)).all()
 
 
 def test_overlap_makes_partners_alike():

@@ -8,15 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from migstudy.simulate.background import drift
-from migstudy.simulate.body import TABLE_EDGE, TABLE_HEIGHT
 from migstudy.simulate.config import SimulatorConfig
-from migstudy.skeletons import BODY25_JOINTS, LEFT_HAND, RIGHT_HAND
 
 _SET_UPS = 3  # cameras a video is cut between
 _SHORTEST = 2.0  # least duration of a shot, s
 _INSIDE = 0.15  # share of cuts that may fall inside a labelled clip
 _PAN_SECONDS = 3.0  # memory of an operator's slow pan and zoom
-_HAND_JOINTS = [BODY25_JOINTS.index(f"{side}_wrist") for side in ("left", "right")] + list(range(LEFT_HAND, RIGHT_HAND + 21))
 
 # the microphone on the table as two capsules, stand and head: ends a, b and radius, m in the room
 MICROPHONE = (
@@ -68,6 +65,16 @@ class Shots:
         """(T, 3) where the camera stands, m."""
         return np.stack([camera.position for camera in self.cameras])[self.index]
 
+    @property
+    def focals(self) -> np.ndarray:
+        """(T,) focal length, px."""
+        return np.array([camera.focal for camera in self.cameras])[self.index] * self.zoom
+
+    def depths(self, points: np.ndarray) -> np.ndarray:
+        """(T, P) m along the viewing direction, of points (T, P, 3)."""
+        forward = np.stack([camera.axes[2] for camera in self.cameras])[self.index]
+        return np.einsum("tpi,ti->tp", points - self.positions[:, None], forward)
+
     def camera_at(self, frame: int) -> Camera:
         """The camera of one frame, its drift included."""
         camera = self.cameras[int(np.searchsorted(self.starts, frame, side="right")) - 1]
@@ -110,33 +117,6 @@ def draw_camera(config: SimulatorConfig, rng: np.random.Generator) -> Camera:
     pitch, roll = np.deg2rad(rng.uniform(-2, 10)), np.deg2rad(1.0) * rng.standard_normal()
     # shoulders 180 to 270 px wide at 720 lines
     return _frame(config, yaw, pitch, roll, rng.uniform(2.5, 5.0), rng.uniform(500, 740), rng.uniform(-1, 1, 2))
-
-
-def visibility(joints: np.ndarray, pixels: np.ndarray, camera: Camera | Shots, config: SimulatorConfig) -> np.ndarray:
-    """(T, V) 0 hidden to 1 in plain view: the image's border, the table before the lap, the trunk before hands behind it.
-
-    joints: (T, V, 3) m; pixels: (T, V, 2).
-    """
-    size = np.array([config.width, config.height])
-    inside = ((pixels >= 0) & (pixels < size)).all(-1)
-    # where the line of sight crosses the plane of the table's front edge
-    sight = (camera.positions[:, None] if isinstance(camera, Shots) else camera.position) - joints
-    share = (TABLE_EDGE - joints[..., 2]) / np.where(np.abs(sight[..., 2]) < 1e-6, 1e-6, sight[..., 2])
-    height = joints[..., 1] + np.clip(share, 0, 1) * sight[..., 1]
-    below = np.clip((TABLE_HEIGHT - np.where(share > 0, height, joints[..., 1])) / 0.05, 0, 1)
-    visible = inside * (1 - below)
-    visible[:, _HAND_JOINTS] *= 1 - _behind_trunk(joints)
-    return visible
-
-
-def _behind_trunk(joints: np.ndarray) -> np.ndarray:
-    """(T, H) 0 to 1, how far the trunk covers each hand joint, seen from the front."""
-    pelvis, neck = (joints[:, None, BODY25_JOINTS.index(name)] for name in ("mid_hip", "neck"))
-    hands = joints[:, _HAND_JOINTS]
-    share = np.clip((hands[..., 1] - pelvis[..., 1]) / (neck[..., 1] - pelvis[..., 1]), 0, 1)
-    axis = pelvis + share[..., None] * (neck - pelvis)
-    aside, behind = np.abs(hands[..., 0] - axis[..., 0]), axis[..., 2] - hands[..., 2]
-    return np.clip((0.17 - aside) / 0.03, 0, 1) * np.clip((behind - 0.03) / 0.04, 0, 1)
 
 
 def _draw_set_ups(config: SimulatorConfig, rng: np.random.Generator) -> tuple[Camera, ...]:

@@ -10,11 +10,12 @@ from joblib import Parallel, delayed
 
 from migstudy.classes import IMIGUE_CLASSES, label_from_csv
 from migstudy.clips import Clip, ClipSet
-from migstudy.simulate.camera import Shots, draw_shots, visibility
+from migstudy.simulate.camera import Shots, draw_shots
 from migstudy.simulate.config import SPLITS, SimulatorConfig
 from migstudy.simulate.detector import detect
 from migstudy.simulate.emotion import draw_mood
 from migstudy.simulate.motion import Motion, perform
+from migstudy.simulate.occlusion import visibility
 from migstudy.simulate.plan import SUBJECT_STREAM, VIDEO_STREAM, VideoPlan, make_plan
 from migstudy.simulate.subject import Subject
 from migstudy.simulate.takes import draw_gaps, draw_take
@@ -67,7 +68,7 @@ def simulate_video(plan: VideoPlan, subject: Subject, config: SimulatorConfig, s
     shots = draw_shots(len(motion.joints), config, _stream(seed, plan, _CAMERA), rows)
     pixels = shots.project(motion.joints)
     visible = visibility(motion.joints, pixels, shots, config)
-    keypoints, scores = detect(pixels, visible, config, _stream(seed, plan, _DETECTOR))
+    keypoints, scores = detect(pixels, visible, config, _stream(seed, plan, _DETECTOR), shots.starts)
     return SimulatedVideo(
         plan, subject, config, seed, motion, shots, pixels, visible, _as_written(keypoints), np.round(scores, 3), rows
     )
