@@ -7,8 +7,11 @@ from importlib import import_module
 from migstudy.models.base import ModelOutput, StudyModel, average_views
 
 MODELS: dict[str, str] = {
+    "agcn": "migstudy.models.agcn:AGCN",
+    "ctrgcn": "migstudy.models.ctrgcn:CTRGCN",
     "mvit": "migstudy.models.mvit:MViT",
     "posec3d": "migstudy.models.posec3d:PoseC3D",
+    "stgcn": "migstudy.models.stgcn:STGCN",
 }
 """name -> "module:class", a string so that one model's heavy imports never burden another."""
 
