@@ -24,7 +24,7 @@ UNITS = {
     "cheek_bulge": "AD34, cheeks puffed: jaw line 8 mm out, lips closed and 4 mm forward",
     "brow_up": "AU1+2, the whole brow 10 mm up",
     "brow_down": "AU4, brows 7 mm down and 4 mm together at their inner ends",
-    "eye_close": "AU43/45, the upper lid comes down on the lower one (10 mm)",
+    "eye_close": "AU43/45, the upper lid comes down on the lower one (9 mm)",
     "smile": "AU6+12, lip corners 8 mm up, 6 mm out and back; the raised cheek lifts the lower lids by 2 mm",
     "lip_corner_down": "AU15, lip corners 7 mm down",
     "inner_brow_up": "AU1, inner ends of the brows 9 mm up",
@@ -57,13 +57,13 @@ def _template() -> np.ndarray:
                        [-0.014, 0.034, 0.104]])  # fmt: skip
     bridge = [[0, 0.014, 0.104], [0, 0.000, 0.110], [0, -0.014, 0.117], [0, -0.028, 0.122]]
     nose = _mirrored([[-0.016, -0.040, 0.100], [-0.008, -0.043, 0.106]], [0, -0.045, 0.109])
-    right_eye = [[-0.046, 0.011, 0.086], [-0.037, 0.017, 0.094], [-0.027, 0.017, 0.095], [-0.018, 0.010, 0.093],
-                 [-0.027, 0.006, 0.094], [-0.037, 0.006, 0.093]]  # fmt: skip
+    right_eye = [[-0.046, 0.011, 0.086], [-0.037, 0.0162, 0.094], [-0.027, 0.0162, 0.095], [-0.018, 0.010, 0.093],
+                 [-0.027, 0.0064, 0.094], [-0.037, 0.0064, 0.093]]  # fmt: skip
     left_eye = [[-x, y, z] for x, y, z in (right_eye[i] for i in (3, 2, 1, 0, 5, 4))]
     upper = _mirrored([[-0.025, -0.067, 0.094], [-0.016, -0.061, 0.103], [-0.006, -0.058, 0.107]], [0, -0.0595, 0.1075])
     lower = _mirrored([[0.016, -0.075, 0.101], [0.007, -0.0785, 0.104]], [0, -0.079, 0.1045])
-    inner_upper = _mirrored([[-0.021, -0.067, 0.096], [-0.008, -0.0655, 0.103]], [0, -0.066, 0.104])
-    inner_lower = _mirrored([[0.008, -0.068, 0.103]], [0, -0.0685, 0.1035])
+    inner_upper = _mirrored([[-0.021, -0.067, 0.096], [-0.008, -0.0663, 0.103]], [0, -0.0668, 0.104])
+    inner_lower = _mirrored([[0.008, -0.0676, 0.103]], [0, -0.0680, 0.1035])
     pupils = [[-0.032, 0.0115, 0.095], [0.032, 0.0115, 0.095]]
     points = [*jaw, *brows, *bridge, *nose, *right_eye, *left_eye, *upper, *lower, *inner_upper, *inner_lower, *pupils]
     return np.array(points, float)
@@ -150,7 +150,7 @@ def displacements(template: np.ndarray = TEMPLATE) -> np.ndarray:
     m[_LID_LOW, 1] = 1.2 * mm
     m = moves["pucker"]
     m[:, 0], m[:, 2] = -0.40 * lips * x, mm * lips * (4 + 3 * bow)
-    m[_RED_TOP, 1], m[_RED_LOW, 1] = mm, -mm
+    m[_RED_TOP, 1], m[_RED_LOW, 1], m[_LOWER[[0, 4]], 1] = mm, 0.5 * mm, -0.5 * mm
     m[_GAP_TOP, 1], m[_GAP_LOW, 1] = (0.3 * s * (y[_GAP_LOW] - y[_GAP_TOP]) for s in (1, -1))
     m = moves["funnel"]
     m[:, 0], m[:, 2] = -0.25 * lips * x, mm * lips * (3.5 + 2.5 * bow)
