@@ -61,6 +61,7 @@ def graph_input(
     clip_len: int,
     stream: str = "joint",
     normalised: bool = True,
+    each_frame: bool | None = None,
     with_scores: bool | None = None,
     augmentation: GraphAugment | None = None,
     generator: torch.Generator | None = None,
@@ -69,10 +70,12 @@ def graph_input(
 ) -> Tensor:
     """A batch of coordinates as a graph network's input, (N * views, C, T = clip_len, V, M), float32, on its device.
 
-    stream: a name of `STREAMS`. normalised: position, size and view taken out first (`pose_normalise`). with_scores: the
-    score as a last channel, by default for 2D, as OpenPose's (x, y, score). augmentation: applied after normalising, one
-    draw a view, from `generator` (of the CPU; torch's global one by default). mirror: the mirror images of a clip's views
-    follow its views. axes: the joints that place the body, by name unless given.
+    stream: a name of `STREAMS`. normalised: position, size and view taken out first (`pose_normalise`). each_frame: the
+    position of every frame, or of the whole clip, so that a moving trunk still moves; by default every frame's in 3D
+    (2s-AGCN), the clip's in 2D. with_scores: the score as a last channel, by default for 2D, as OpenPose's (x, y, score).
+    augmentation: applied after normalising, one draw a view, from `generator` (of the CPU; torch's global one by
+    default). mirror: the mirror images of a clip's views follow its views. axes: the joints that place the body, by name
+    unless given.
     Raises ValueError for coordinates that do not fit the topology or clip_len, or an unknown stream.
     """
     if stream not in STREAMS:
@@ -82,7 +85,7 @@ def graph_input(
     with torch.autocast(keypoints.device.type, enabled=False):  # pixels lose their places in half precision
         keypoints = _where_present(keypoints, scores)
         if normalised:
-            keypoints, scores = normalise(keypoints, scores, topology, axes)
+            keypoints, scores = normalise(keypoints, scores, topology, axes, each_frame)
         if augmentation is not None:
             keypoints, scores = augment(keypoints, scores, topology, augmentation, generator)
         if mirror:

@@ -51,12 +51,12 @@ class BodyAxes:
 
 
 def normalise(
-    keypoints: Tensor, scores: Tensor, topology: Topology, axes: BodyAxes | None = None
+    keypoints: Tensor, scores: Tensor, topology: Topology, axes: BodyAxes | None = None, each_frame: bool | None = None
 ) -> tuple[Tensor, Tensor]:
-    """`normalise_view` for 3D, `normalise_image` for 2D; axes: `BodyAxes.of(topology)` unless given."""
+    """`normalise_view` for 3D, `normalise_image` for 2D, with their own defaults; axes: `BodyAxes.of(topology)`."""
     axes = axes or BodyAxes.of(topology)
     chosen = normalise_view if keypoints.shape[-1] == 3 else normalise_image
-    return chosen(keypoints, scores, axes)
+    return chosen(keypoints, scores, axes, **({} if each_frame is None else {"each_frame": each_frame}))
 
 
 def normalise_image(

@@ -10,7 +10,7 @@ from migstudy.graph_augment import GraphAugment
 from migstudy.graph_data import STREAMS, bones, graph_channels, graph_input, motion, sample_clips
 from migstudy.loading import eval_loader
 from migstudy.models import create_model
-from migstudy.pose_normalise import normalise
+from migstudy.pose_normalise import BodyAxes, normalise
 from migstudy.skeletons import get_topology
 from migstudy.temporal import zero_pad
 from random_topologies import topologies
@@ -134,6 +134,20 @@ def test_scores_are_a_channel_when_wanted():
     space = sample_clips(toy_set(((2,) * 3,) * 3, topology="kinect25", dimensions=3), 6)
     assert graph_input(space, NTU, 6).shape == (18, 3, 6, 25, 1)
     assert graph_input(space, NTU, 6, with_scores=True).shape[1] == graph_channels(3, True) == 4
+
+
+@pytest.mark.parametrize(("topology", "dimensions", "default"), [("imigue22", 2, False), ("kinect25", 3, True)])
+def test_a_moving_trunk_moves_unless_each_frame_is_centred(topology, dimensions, default):
+    clips = toy_set(((2,) * 3,) * 3, topology=topology, dimensions=dimensions)
+    batch, t = sample_clips(clips, 6), get_topology(topology)
+    batch["scores"] = torch.ones_like(batch["scores"])
+    center = BodyAxes.of(t).center[0]
+
+    def drift(each_frame):
+        return graph_input(batch, t, 6, each_frame=each_frame)[:, :dimensions, :, center].abs().max()
+
+    assert drift(True) < 1e-5 and drift(False) > 1e-3
+    assert drift(None) == drift(default)
 
 
 def test_what_is_missing_is_zero_in_every_stream():
