@@ -16,7 +16,9 @@ from migstudy import paths
 
 PACKAGE = Path(__file__).parent
 # what only draws or starts others, and what makes data, which the data's fingerprint stands for
-_APART = ("figures", "simulate", "execute", "study", "sweep", "cli", "results", "tables", "comparison", "published")
+_APART = (
+    "figures", "simulate", "execute", "study", "sweep", "cli", "results", "tables", "robustness_tables", "comparison", "published",
+)  # fmt: skip
 
 
 def code_version(task: str = "", models: tuple[str, ...] = ()) -> str:

@@ -34,7 +34,8 @@ class Parameters:
             value = getattr(self, name)
             high = self.most.get(name, float("inf"))
             if value is not None and not low <= value <= high:  # also refuses NaN
-                raise ValueError(f"{name}={value!r}: it must be at least {low}" + (f" and at most {high}" if name in self.most else ""))
+                most = f" and at most {high}" if name in self.most else ""
+                raise ValueError(f"{name}={value!r}: it must be at least {low}{most}")
 
     @classmethod
     def types(cls) -> dict[str, Any]:
@@ -197,7 +198,8 @@ class RobustnessConfig(Parameters):
             emotion_effects="0,0.25,0.5,1,2", emotion_people=200, emotion_clips=24, n_boot=2000, workers=0,
         ),
         "quick": dict(
-            knobs="amplitude,tempo,class_overlap,clutter,subject_style,camera_yaw,fps,noise_px,hand_noise,missing_rate,swaps,mistakes",
+            knobs="amplitude,tempo,class_overlap,clutter,subject_style,camera_yaw,fps,noise_px,hand_noise,missing_rate,"
+            "swaps,mistakes",
             values=5, test_clips=1, matched_knobs="amplitude,noise_px", matched_seeds=3,
             emotion_effects="0,0.25,0.5,1,2", emotion_people=60, emotion_clips=8, n_boot=2000, workers=0,
         ),

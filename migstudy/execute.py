@@ -18,14 +18,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from migstudy import paths
-from migstudy.config import GestureConfig, describe, parsed
+from migstudy.config import GestureConfig, RobustnessConfig, describe, parsed
 from migstudy.runs import RUNNER, Run, finished_runs, open_run, run_of
 
 # glibc gives freed memory back and faults it in again at every step, which takes 3D convolutions up to half their time on a
 # CPU; told to keep it before the kernel starts, it does not. Others ignore these names.
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "MALLOC_TOP_PAD_": str(1 << 28)}
 
-CONFIGS = {"03_train_gesture": GestureConfig}
+CONFIGS = {"03_train_gesture": GestureConfig, "08_robustness": RobustnessConfig}
 
 
 def find_notebook(name: str) -> Path:
@@ -81,17 +81,23 @@ def run_notebook(name: str, options: Mapping[str, str], quiet: bool = False) -> 
 
 
 def _run(notebook: Path, values: dict[str, Any], quiet: bool) -> Run:
-    trains = notebook.stem in CONFIGS
-    if trains:
+    if notebook.stem == "03_train_gesture":
         from migstudy.data import open_data
 
-        config = CONFIGS[notebook.stem](**values)
+        config = GestureConfig(**values)
         run = run_of(notebook.stem, values, open_data(config).fingerprint, config.run_dir)
         if run.done:
             return run
         values["run_dir"] = str(run.folder)
     else:  # drawn anew from what is there now, however often it is asked
-        run = open_run(notebook.stem, values, _trained_so_far())
+        if notebook.stem == "08_robustness":
+            from migstudy.robustness import open_robustness_run, open_trained_data
+
+            config = RobustnessConfig(**values)
+            run = open_robustness_run(config, open_trained_data(config))
+            values["run_dir"] = str(run.folder)
+        else:
+            run = open_run(notebook.stem, values, _trained_so_far())
         run.path("DONE").unlink(missing_ok=True)
 
     _execute(notebook, run, values, quiet)
@@ -143,8 +149,9 @@ def _environment(**variables: str) -> Iterator[None]:
 
 
 def command_line(notebook: Path, options: Mapping[str, str]) -> str:
-    """The command that does this run again."""
-    return shlex.join(["migstudy", "run", notebook.stem, *(w for k, v in options.items() for w in ("-p", f"{k}={v}"))])
+    """The command that does this run again, wherever it is kept."""
+    words = [word for name, value in options.items() if name != "run_dir" for word in ("-p", f"{name}={value}")]
+    return shlex.join(["migstudy", "run", notebook.stem, *words])
 
 
 def _trained_so_far() -> str:

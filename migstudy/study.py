@@ -1,4 +1,4 @@
-"""The study in order: data, representation, training runs, ablations of paper A, tables and figures."""
+"""The study in order: data, representation, training runs, ablations of paper A, tables and figures, robustness."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def run_study(profile: str, workers: int = 0, seeds: tuple[int, ...] = SEEDS) ->
         step(f"notebook {name}", lambda name=name: run_notebook(name, {"profile": profile}, quiet=True))
     plan = cells(profile, seeds)
     step(f"train: {len(plan)} runs of 03_train_gesture", lambda: run_cells("03_train_gesture", plan, workers))
-    for name in ("06_ablations", "07_paper_tables"):
+    for name in ("06_ablations", "07_paper_tables", "08_robustness"):
         step(f"notebook {name}", lambda name=name: run_notebook(name, {"profile": profile}, quiet=True))
     minutes = (time.monotonic() - started) / 60
     print(f"\n{minutes:.1f} minutes, {failures} failures; look into figures/ and runs/*/run.ipynb")
@@ -68,8 +68,13 @@ def run_study(profile: str, workers: int = 0, seeds: tuple[int, ...] = SEEDS) ->
 
 def redraw(profile: str) -> None:
     """Draw every figure and table again from the stored runs."""
+    from migstudy.config import RobustnessConfig
     from migstudy.execute import run_notebook
+    from migstudy.robustness import stored_run
 
-    for name in ("01_dataset", "02_representation", "06_ablations", "07_paper_tables"):
+    for name in ("01_dataset", "02_representation", "06_ablations", "07_paper_tables", "08_robustness"):
         print(f"notebook {name}", flush=True)
-        run_notebook(name, {"profile": profile}, quiet=True)
+        options = {"profile": profile}
+        if name == "08_robustness" and (run := stored_run(RobustnessConfig(profile=profile))):
+            options["run_dir"] = str(run.folder)  # measured once, by whatever version of the code
+        run_notebook(name, options, quiet=True)

@@ -131,10 +131,16 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     return shown.fillna("–")
 
 
-def write_table(table: pd.DataFrame, name: str, sources: Mapping[str, object], folder: str = "figures") -> list:
-    """A table as Markdown (readable) and CSV (all numbers), with a JSON sidecar that says where they come from."""
-    target = paths.resolve(folder)
-    text = f"{sources['title']}. {LEGEND} Measured on: {sources['source']}.\n\n{readable(table).to_markdown(index=False)}\n"
+def write_table(
+    table: pd.DataFrame, name: str, sources: Mapping[str, object], folder: str = "figures",
+    shown: pd.DataFrame | None = None, legend: str = LEGEND,
+) -> list:  # fmt: skip
+    """A table as Markdown (readable) and CSV (all numbers), with a JSON sidecar that says where they come from.
+
+    shown: what people read instead of `readable(table)`; legend: how they read it.
+    """
+    target, shown = paths.resolve(folder), readable(table) if shown is None else shown
+    text = f"{sources['title']}. {legend} Measured on: {sources['source']}.\n\n{shown.to_markdown(index=False)}\n"
     sidecar = {**sources, "commit": git_commit() or None, "command": os.environ.get("MIGSTUDY_COMMAND")}
     return [
         paths.write_text(target / f"{name}.md", text),

@@ -141,7 +141,7 @@ def test_a_study_goes_on_when_a_step_fails(monkeypatch, capsys):
     monkeypatch.setattr("migstudy.data.data_path", lambda *a: done.append("simulate"))
     monkeypatch.setattr(study, "run_cells", lambda name, cells, workers: done.append(name) or [(cells[3], "no loss today")])
     assert study.run_study("smoke", 1, (0,)) == 2
-    assert done == ["simulate", "01_dataset", "02_representation", "03_train_gesture", "06_ablations", "07_paper_tables"]
+    assert done == ["simulate", "01_dataset", "02_representation", "03_train_gesture", "06_ablations", "07_paper_tables", "08_robustness"]
     said = capsys.readouterr()
     assert "no heatmaps today" in said.err and "no loss today" in said.err and "2 failures" in said.out
 
@@ -150,7 +150,8 @@ def test_figures_draws_every_notebook_again(monkeypatch):
     done = []
     monkeypatch.setattr(execute, "run_notebook", lambda name, options, quiet: done.append((name, options["profile"])))
     assert call("figures", "--profile", "smoke").exit_code == 0
-    assert done == [(name, "smoke") for name in ("01_dataset", "02_representation", "06_ablations", "07_paper_tables")]
+    names = ("01_dataset", "02_representation", "06_ablations", "07_paper_tables", "08_robustness")
+    assert done == [(name, "smoke") for name in names]
     monkeypatch.setattr(execute, "run_notebook", lambda *a, **k: (_ for _ in ()).throw(ValueError("no finished run answers this")))
     result = call("figures")
     assert result.exit_code == 2 and result.stderr == "migstudy: no finished run answers this\n"

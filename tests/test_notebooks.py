@@ -31,6 +31,7 @@ PROMISED = {
     "03_train_gesture": set(),
     "06_ablations": {"ablation", "table_ablation"},
     "07_paper_tables": {"published", "confusion", "per_class", "training_curves", "table_streams", "table_recordings"},
+    "08_robustness": {"robustness", "difficulty", "table_robustness", "table_difficulty", "table_emotion_effect"},
 }  # fmt: skip
 
 
@@ -129,7 +130,7 @@ def test_figures_are_there_with_their_sidecars(project):
             assert set(told) == set(SIDECAR_KEYS) and told["title"] and told["source"]
             assert told["command"] == f"migstudy run {notebook.stem} -p profile=smoke"
             assert {*told["run_ids"]} <= done.keys() and told["data_fingerprint"] in {None, *fingerprints}
-            measured = notebook.stem in ("06_ablations", "07_paper_tables") and name != "published"
+            measured = notebook.stem in ("06_ablations", "07_paper_tables", "08_robustness") and name != "published"
             assert bool(told["run_ids"]) == measured and (told["data_fingerprint"] is None) <= (not measured)
             if measured or notebook.stem == "01_dataset":
                 assert "not iMiGUE" in told["source"], "simulated data say so"
