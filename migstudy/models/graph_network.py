@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -35,13 +36,13 @@ class GraphNetwork(StudyModel):
         self.dropout = nn.Dropout(dropout)
         self.emb_fc = nn.Linear(features, embedding_dim) if embedding_dim else None
 
+    @abstractmethod
     def encode(self, coordinates: Tensor) -> Tensor:
         """(N, C, T, V, M) -> (N * M, C', T', V)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def classify(self, features: Tensor) -> Tensor:
         """(N, C') -> logits (N, K)."""
-        raise NotImplementedError
 
     def forward(self, coordinates: Tensor) -> ModelOutput:
         x = coordinates[..., None] if coordinates.ndim == 4 else coordinates
