@@ -53,12 +53,12 @@ def test_face_only_classes_differ_on_the_face():
         shown, _, _, rows = performance([29], seed, config)
         empty = performance([29], seed, config, emptied=True)[0]
         change = np.linalg.norm(shown - empty, axis=-1)[rows[0][1] : rows[0][2]]
-        assert change[:, body].max() < 1e-9 and change[:, FACE : FACE + 70].max() > 0.004
+        assert change[:, body].max() < 1e-9 and change[:, FACE : FACE + 70].max() > 0.003
 
 
 @pytest.mark.parametrize(
     ("csv_class", "target", "close"),
-    [(8, "face", 0.09), (11, "chin", 0.12), (9, "ear", 0.06), (4, "head", 0.20), (12, "neck", 0.14)],
+    [(8, "face", 0.09), (11, "chin", 0.12), (9, "ear", 0.06), (4, "head", 0.20), (12, "neck", 0.17)],
 )
 def test_hands_go_where_the_class_says(csv_class, target, close):
     config = replace(QUICK, class_overlap=0.0, clutter=0.0)

@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter1d
 from migstudy.simulate.body import LEFT, TRUNK, Hands
 from migstudy.simulate.config import SimulatorConfig
 from migstudy.simulate.emotion import NEUTRAL, Mood
-from migstudy.simulate.face import ACTION_UNITS
+from migstudy.simulate.expression import idle_face
 from migstudy.simulate.hand import shape_weights
 from migstudy.simulate.kinematics import ease
 from migstudy.simulate.places import CONTACTS, PLACES, mirrored
@@ -49,8 +49,8 @@ def idle_trunk(
     """
     fps, size = config.fps, config.background
     trunk = {name: np.full(frames, subject.posture.get(name, 0.0) + mood.trunk.get(name, 0.0)) for name in TRUNK}
-    units = {name: np.zeros(frames) for name in ACTION_UNITS}
-    slow, quick, lips = (drift(rng, frames, s * fps, n) for s, n in ((2.5, 10), (0.35, 7), (0.07, 3)))
+    units = idle_face(frames, talking, size * subject.talk * mood.factor("loudness"), fps, rng.spawn(1)[0])
+    slow, quick = (drift(rng, frames, s * fps, n) for s, n in ((2.5, 10), (0.35, 7)))
     breath = np.sin(2 * np.pi * (0.27 * subject.tempo * np.arange(frames) / fps + 0.1 * slow[:, 0] + rng.random()))
     energy, wander = subject.talk * mood.factor("loudness") * talking, size * mood.factor("wander")
     for name in ("raise_right", "raise_left"):
@@ -65,13 +65,7 @@ def idle_trunk(
     trunk["cock"] += size * (0.025 * slow[:, 7] + 0.015 * energy * quick[:, 3])
     # a resting expression comes and goes a little
     for name in {**subject.expression, **mood.units}:
-        units[name] += (subject.expression.get(name, 0.0) + mood.units.get(name, 0.0)) * (1 + 0.3 * slow[:, 9])
-    units["mouth_open"] += 0.32 * energy * np.clip(0.6 + 0.6 * lips[:, 0], 0, 2) + 0.02
-    units["mouth_wide"] += 0.25 * energy * lips[:, 1]
-    units["lip_press"] += 0.12 * (1 - talking) + 0.10 * energy * np.clip(lips[:, 2], 0, 2)
-    units["brow_up"] += 0.20 * energy * np.clip(quick[:, 0], 0, 2)
-    blinks = rng.random(frames) < 0.3 / fps
-    units["eye_close"] += np.clip(np.convolve(blinks, np.hanning(0.3 * fps), "same"), 0, 1)
+        units[name] = units[name] + (subject.expression.get(name, 0.0) + mood.units.get(name, 0.0)) * (1 + 0.3 * slow[:, 9])
     return trunk, units
 
 
@@ -114,7 +108,7 @@ def _rest(
     at = mirrored(np.array(place.at) + np.array([0.015, 0.0, 0.015]) * rng.standard_normal(3), left)
     for target, value in (
         (hands.at, at), (hands.fingers, mirrored(place.fingers, left)), (hands.palm, mirrored(place.palm, left)),
-        (hands.elbow, mirrored(place.elbow, left)), (hands.shape, shape_weights("relaxed")),
+        (hands.elbow, mirrored(place.elbow, left)), (hands.shape, shape_weights("relaxed" if name == "lap" else "resting")),
     ):  # fmt: skip
         target[:, side] = (1 - weight) * target[:, side] + weight * value
     hands.tip[:, side] *= 1 - blend

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 
 from migstudy.simulate import face as face_model
-from migstudy.simulate.hand import INDEX_TIP, PALM, SHAPE_NAMES, hand_axes, hand_joints
+from migstudy.simulate.hand import INDEX_TIP, PALM, SHAPE_NAMES, hand_axes, hand_joints, limit_wrist
 from migstudy.simulate.kinematics import place, rotation, two_bone_ik, unit
 from migstudy.skeletons import BODY25_JOINTS, FACE, LEFT_HAND, RIGHT_HAND
 
 RIGHT, LEFT = 0, 1
+ELBOW = np.deg2rad(148.0)  # largest flexion, rad
+_ROUNDS = 3  # wrist and elbow depend on each other; they have settled after these
 NUM_JOINTS = RIGHT_HAND + 21
 TABLE_HEIGHT, TABLE_EDGE = 0.145, 0.17  # of its top, and from the seat's centre to its near edge, m
 TRUNK = (
@@ -60,6 +62,10 @@ class Hands:
             np.zeros((frames, 2, len(SHAPE_NAMES))), np.zeros((frames, 2, 5)),
         )  # fmt: skip
 
+    def at_frames(self, frames: np.ndarray) -> Hands:
+        """A copy of some frames."""
+        return Hands(*(getattr(self, item.name)[frames] for item in fields(self)))
+
 
 @dataclass(frozen=True)
 class Trunk:
@@ -71,6 +77,10 @@ class Trunk:
     head: np.ndarray
     head_axes: np.ndarray
     shoulders: np.ndarray
+
+    def at(self, frames: np.ndarray) -> Trunk:
+        """A copy of some frames."""
+        return Trunk(*(getattr(self, item.name)[frames] for item in fields(self)))
 
 
 def pose_trunk(channels: dict[str, np.ndarray], size: Proportions) -> Trunk:
@@ -99,6 +109,7 @@ def pose_arms(trunk: Trunk, hands: Hands, size: Proportions) -> tuple[np.ndarray
     no farther than a wrist bends. Where the point is out of reach the arm is at full stretch.
     """
     elbows, wrists, joints, touch = [], [], [], []
+    bones = size.upper_arm, size.forearm
     for side in (RIGHT, LEFT):
         root, at = trunk.shoulders[:, side], hands.at[:, side]
         local = hand_joints(hands.shape[:, side], size.hand, hands.flutter[:, side])
@@ -106,11 +117,14 @@ def pose_arms(trunk: Trunk, hands: Hands, size: Proportions) -> tuple[np.ndarray
         contact = tip * local[:, INDEX_TIP] + (1 - tip) * local[:, list(PALM)].mean(1)
         fingers = unit(hands.fingers[:, side])
         wrist = at - 0.1 * fingers
-        for _ in range(2):
-            elbow, _ = two_bone_ik(root, wrist, size.upper_arm, size.forearm, hands.elbow[:, side])
-            axes = hand_axes(0.65 * fingers + 0.35 * unit(wrist - elbow), hands.palm[:, side], side == LEFT)
+        for _ in range(_ROUNDS):
+            elbow, reached = two_bone_ik(root, wrist, *bones, hands.elbow[:, side], ELBOW)
+            forearm = unit(reached - elbow)
+            axes = hand_axes(0.65 * fingers + 0.35 * forearm, hands.palm[:, side], side == LEFT)
+            axes = limit_wrist(axes, forearm)
             wrist = at - np.einsum("tij,tj->ti", axes, contact)
-        elbow, wrist = two_bone_ik(root, wrist, size.upper_arm, size.forearm, hands.elbow[:, side])
+        elbow, wrist = two_bone_ik(root, wrist, *bones, hands.elbow[:, side], ELBOW)
+        axes = limit_wrist(axes, unit(wrist - elbow), slack=np.deg2rad(2.0))
         elbows.append(elbow)
         wrists.append(wrist)
         joints.append(place(wrist, axes, local))

@@ -29,8 +29,8 @@ POSTURE = {
 }  # fmt: skip
 # resting expression, in shares of an action unit at full strength
 EXPRESSION = {
-    "smile": -0.16, "lip_corner_down": 0.14, "inner_brow_up": 0.12, "brow_down": 0.06, "lip_press": 0.08, "lid_tight": 0.05,
-    "chin_raise": 0.08, "gaze_up": -0.10,
+    "smile": -0.09, "lip_corner_down": 0.08, "inner_brow_up": 0.07, "brow_down": 0.04, "lip_press": 0.04, "lid_tight": 0.03,
+    "chin_raise": 0.04, "gaze_up": -0.05,
 }  # fmt: skip
 # what a day does, won or lost: standard deviations over the videos of one person, in the units above
 _DAY = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from migstudy.skeletons import FINGERTIPS, HAND_JOINTS
-from migstudy.simulate.kinematics import unit
+from migstudy.simulate.kinematics import turn_onto, unit
 
 LENGTH = 0.185  # wrist to the middle fingertip of a flat hand, m
 
@@ -14,11 +14,14 @@ _KNUCKLES = np.array([[0.026, 0.028], [0.024, 0.088], [0.004, 0.091], [-0.015, 0
 _PHALANGES = np.array(
     [[0.040, 0.030, 0.024], [0.042, 0.025, 0.020], [0.046, 0.028, 0.021], [0.042, 0.026, 0.021], [0.033, 0.019, 0.018]]
 )
+# how far joints go, rad: wrist flexion and extension, deviation to either side; a finger joint's flexion
+FLEXION, DEVIATION, CURL = np.deg2rad(75.0), np.deg2rad(32.0), np.deg2rad(105.0)
 _SPLAY = np.array([0.75, 0.12, 0.0, -0.12, -0.26])  # radians towards the thumb when the hand is spread by 1
 
 # shape -> (flexion of each finger, radians at every joint: thumb to little; spread)
 SHAPES = {
     "relaxed": ((0.25, 0.45, 0.50, 0.55, 0.60), 0.8),
+    "resting": ((0.20, 0.13, 0.14, 0.16, 0.20), 0.9),
     "flat": ((0.10, 0.08, 0.06, 0.08, 0.10), 0.7),
     "spread": ((0.05, 0.10, 0.08, 0.10, 0.12), 1.7),
     "fist": ((0.80, 1.35, 1.40, 1.40, 1.35), 0.4),
@@ -57,7 +60,7 @@ def hand_joints(weights: np.ndarray, size: float = 1.0, flutter: np.ndarray | No
         # a thumb folds across the palm, half as deep as the fingers curl
         bend = np.zeros(len(weights))
         for k, bone in enumerate(_PHALANGES[finger]):
-            bend = bend + flexion[:, finger] * (0.5 if finger == 0 else 0.9)
+            bend = bend + np.clip(flexion[:, finger] * (0.5 if finger == 0 else 0.9), 0.0, CURL)
             step = np.stack([across * np.cos(bend), forward * np.cos(bend), np.sin(bend)], -1)
             point = point + bone * step
             joints[:, 2 + 4 * finger + k] = point
@@ -75,3 +78,22 @@ def hand_axes(direction: np.ndarray, palm: np.ndarray, left: bool) -> np.ndarray
     out = unit(np.where(np.linalg.norm(out, axis=-1, keepdims=True) > 1e-6, out, spare))
     thumb = np.cross(out, along) if left else np.cross(along, out)
     return np.stack([thumb, along, out], -1)
+
+
+def wrist_angles(axes: np.ndarray, forearm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Flexion (towards the palm) and deviation (towards the thumb) of a wrist, each (T,) rad.
+
+    axes: (T, 3, 3) as `hand_axes` gives them; forearm: (T, 3) its unit direction, elbow to wrist.
+    """
+    across, along, out = np.moveaxis(np.einsum("tij,ti->tj", axes, forearm), -1, 0)
+    return np.arctan2(-out, along), np.arcsin(np.clip(-across, -1, 1))
+
+
+def limit_wrist(axes: np.ndarray, forearm: np.ndarray, slack: float = 0.0) -> np.ndarray:
+    """Hand axes turned back, by the shortest way, to what a wrist can do: `FLEXION` and `DEVIATION`, plus `slack` rad."""
+    flexion, deviation = wrist_angles(axes, forearm)
+    flexion, deviation = (np.clip(a, -m - slack, m + slack) for a, m in ((flexion, FLEXION), (deviation, DEVIATION)))
+    held = np.stack(
+        [-np.sin(deviation), np.cos(deviation) * np.cos(flexion), -np.cos(deviation) * np.sin(flexion)], -1
+    )  # fmt: skip
+    return turn_onto(np.einsum("tij,tj->ti", axes, held), forearm) @ axes

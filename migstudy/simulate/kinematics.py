@@ -36,23 +36,24 @@ def rotation(lean: np.ndarray, turn: np.ndarray, tilt: np.ndarray) -> np.ndarray
 
 def place(origin: np.ndarray, axes: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Points (T, P, 3) or (P, 3) of a moving frame, in the room: origin (T, 3) + axes (T, 3, 3) @ point."""
-    return origin[:, None] + np.einsum("tij,pj->tpi" if points.ndim == 2 else "tij,tpj->tpi", axes, points)
+    return origin[:, None] + points @ axes.transpose(0, 2, 1)
 
 
 def two_bone_ik(
-    root: np.ndarray, target: np.ndarray, upper: float, lower: float, pole: np.ndarray
+    root: np.ndarray, target: np.ndarray, upper: float, lower: float, pole: np.ndarray, flexion: float = np.pi
 ) -> tuple[np.ndarray, np.ndarray]:
     """Middle and end joint, each (..., 3), of a two-bone chain that reaches for a target.
 
-    root, target, pole: (..., 3) m; upper, lower: bone lengths in m. The middle joint bends towards `pole`. The end lies on
-    the target, or on the line to it where the target is out of reach (farther than upper + lower, or nearer than their
-    difference). Bone lengths hold exactly.
+    root, target, pole: (..., 3) m; upper, lower: bone lengths in m; flexion: how far the middle joint bends at most, rad. It
+    bends towards `pole`. The end lies on the target, or on the line to it where the target is out of reach (farther than
+    upper + lower, or nearer than full flexion brings it). Bone lengths hold exactly.
     """
     to_target = target - root
     distance = np.linalg.norm(to_target, axis=-1, keepdims=True)
     # a target on the root itself has no direction: reach down
     along = np.where(distance > 1e-9, to_target / np.maximum(distance, 1e-9), np.array([0.0, -1.0, 0.0]))
-    distance = np.clip(distance, abs(upper - lower) + 1e-6, upper + lower - 1e-6)
+    nearest = np.sqrt(upper**2 + lower**2 + 2 * upper * lower * np.cos(flexion))
+    distance = np.clip(distance, nearest + 1e-6, upper + lower - 1e-6)
     bend = pole - (pole * along).sum(-1, keepdims=True) * along
     # a pole along the arm says nothing: take any perpendicular
     spare = np.cross(along, np.where(np.abs(along[..., :1]) < 0.9, np.array([1.0, 0, 0]), np.array([0, 1.0, 0])))
@@ -68,3 +69,12 @@ def _cos_sin(angle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _matrix(*entries: np.ndarray) -> np.ndarray:
     return np.stack(entries, -1).reshape(*entries[0].shape, 3, 3)
+
+
+def turn_onto(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(T, 3, 3) shortest rotations that take unit vectors `source` (T, 3) to `target` (T, 3), not opposite to each other."""
+    axis, cosine = np.cross(source, target), (source * target).sum(-1)
+    x, y, z = np.moveaxis(axis, -1, 0)
+    zero = np.zeros_like(x)
+    skew = _matrix(zero, -z, y, z, zero, -x, -y, x, zero)
+    return np.eye(3) + skew + skew @ skew / np.maximum(1 + cosine, 1e-6)[:, None, None]

@@ -8,11 +8,12 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from migstudy.simulate.background import idle_hands, idle_trunk, talk_spells
-from migstudy.simulate.body import LEFT, Hands, Trunk, pose_arms, pose_trunk, skeleton137
+from migstudy.simulate.body import LEFT, TABLE_HEIGHT, Hands, Trunk, pose_arms, pose_trunk, skeleton137
+from migstudy.simulate.clearance import way_out
 from migstudy.simulate.config import SimulatorConfig
 from migstudy.simulate.emotion import NEUTRAL, Mood
-from migstudy.simulate.face import ACTION_UNITS
-from migstudy.simulate.kinematics import ease
+from migstudy.simulate.expression import SPEECH_UNITS
+from migstudy.simulate.kinematics import ease, unit
 from migstudy.simulate.mirror import mirror_channels, mirror_joints
 from migstudy.simulate.places import CONTACTS
 from migstudy.simulate.subject import Subject
@@ -21,6 +22,10 @@ from migstudy.simulate.takes import HandTake, Take
 PHASES = ("rest", "onset", "apex", "offset")
 REST, ONSET, APEX, OFFSET = range(4)
 _PULSES = ("raise_right", "raise_left")  # strokes go up from rest and back, instead of to both sides
+_SILENCING = ("lip_press", "lip_bite", "cheek_bulge")  # such lips do not talk
+_CLEARINGS = 2
+_SWIVEL = 0.12  # s over which the turn of an elbow about the arm's axis is smoothed: it is fast where a hand passes the shoulder
+_BEHIND = -0.12  # places of the trunk farther back than this are behind it, m
 _TOUCH = 0.01  # m between the hand's contact point and its place
 
 
@@ -110,11 +115,47 @@ def perform(
             _add_reach(hands, side, part, span, shown, trunk, elbows, wrists, config)
             there, index = shown * part.weight > 0.98, CONTACTS.index(part.place) if part.place in CONTACTS else -1
             contacts[span, side] = np.where(there, index, np.where(shown > 0.02, -1, contacts[span, side]))
-    elbows, wrists, fingers, touch = pose_arms(trunk, hands, subject.size)
+    elbows, wrists, fingers, touch = _clear(hands, trunk, subject, _reaching(spans, takes, envelopes, frames), config)
     contacts[np.linalg.norm(touch - hands.at, axis=-1) > _TOUCH] = -1  # out of the arm's reach
     joints = skeleton137(trunk, (elbows, wrists, fingers), {name: channels[name] for name in units}, subject.size)
     motion = Motion(joints, tuple(starts), envelopes, channels, phases, gesture, contacts, talking, mood)
     return mirrored_motion(motion) if subject.left_handed else motion
+
+
+def _reaching(spans: list[slice], takes: list[Take], envelopes: tuple, frames: int) -> np.ndarray:
+    """(T, 2) 0 to 1, how far each hand is on its way to a place."""
+    reaching = np.zeros((frames, 2))
+    for span, take, shown in zip(spans, takes, envelopes):
+        for side in take.hands:
+            reaching[span, side] = ease(shown / 0.3)
+    return reaching
+
+
+def _clear(
+    hands: Hands, trunk: Trunk, subject: Subject, reaching: np.ndarray, config: SimulatorConfig
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Arms that reach without passing through the body; moves the contact points of reaching hands, and only those."""
+    arms = pose_arms(trunk, hands, subject.size)
+    busy = np.flatnonzero(reaching.any(1))
+    if not len(busy):
+        return arms
+    shift, near, held = np.zeros((*reaching.shape, 3)), trunk.at(busy), hands.at_frames(busy)
+    for _ in range(_CLEARINGS):
+        shift[busy] = way_out(near, *(part[busy] for part in arms[:3]), subject.size)
+        share, bend = reaching[busy, :, None], gaussian_filter1d(_bend(trunk, *arms[:2]), _SWIVEL * config.fps, axis=0)[busy]
+        held.elbow = (1 - share) * held.elbow + share * bend
+        held.at += (reaching[..., None] * gaussian_filter1d(shift, 0.06 * config.fps, axis=0))[busy]
+        for whole, part in zip(arms, pose_arms(near, held, subject.size)):
+            whole[busy] = part
+    hands.at[busy] = held.at
+    return arms
+
+
+def _bend(trunk: Trunk, elbows: np.ndarray, wrists: np.ndarray) -> np.ndarray:
+    """(T, 2, 3) unit vectors from the line between shoulder and wrist to the elbow."""
+    along = unit(wrists - trunk.shoulders)
+    way = elbows - trunk.shoulders
+    return unit(way - (way * along).sum(-1, keepdims=True) * along)
 
 
 def _add_moves(channels: dict, span: slice, take: Take, shown: np.ndarray, config: SimulatorConfig) -> None:
@@ -127,9 +168,9 @@ def _add_moves(channels: dict, span: slice, take: Take, shown: np.ndarray, confi
             pulse = channel in _PULSES
             stroke = 0.5 - 0.5 * np.cos(2 * np.pi * hertz * seconds) if pulse else np.sin(2 * np.pi * (hertz * seconds + phase))
         value = size * shown * stroke
-        if channel == "lip_press" or channel == "lip_bite":
-            # pressed lips do not talk
-            channels["mouth_open"][span] *= 1 - np.clip(np.abs(value), 0, 1)
+        if channel in _SILENCING:
+            for speech in SPEECH_UNITS:
+                channels[speech][span] *= 1 - np.clip(np.abs(value), 0, 1)
         channels[channel][span] += value
 
 
@@ -147,7 +188,14 @@ def _add_reach(
     weight = shown[:, None]
     # the way there bows out to the front, so that a hand does not pass through the body
     travel = np.linalg.norm(target - hands.at[span, side], axis=-1, keepdims=True)
-    bow = 4 * weight * (1 - weight) * np.minimum(0.18 * travel, 0.08) * np.array([0.0, 0.0, 1.0])
+    # or close by its shoulder; one that goes behind the body goes round its side
+    bow = np.minimum(0.35 * travel, 0.16) * np.array([0.0, 0.0, 1.0])
+    if part.frame == "torso" and part.at[2] < _BEHIND:
+        bow = np.array([0.30 if side == LEFT else -0.30, 0.0, 0.0])
+    bow = 4 * weight * (1 - weight) * bow
+    # one that rests below the table first comes out between the table and the body
+    below = ease((TABLE_HEIGHT - hands.at[span, side, 1:2]) / 0.05)
+    bow = bow - below * 1.8 * weight * (1 - weight) ** 4 * np.array([0.0, 0.0, 1.0])
     hands.at[span, side] = (1 - weight) * hands.at[span, side] + weight * target + bow
     # the elbow lifts only when the hand is nearly there
     for held, value, share in (

@@ -173,6 +173,8 @@ def _draw_hands(
     for order, side in enumerate(sides):
         left = side == LEFT
         at = np.array(place.at) + (offset * [6.0, 1.0, 0.0] if on_arm else offset)
+        if len(sides) == 2:
+            at = at + np.array(reach.apart) * ([-1, -1, -1] if order else [-1, 1, 1])
         hands[side] = HandTake(
             name, place.frame, at if on_arm else mirrored(at, left), mirrored(np.array(place.fingers) + tilt[0], left),
             mirrored(np.array(place.palm) + tilt[1], left), mirrored(np.array(place.elbow) + tilt[2], left), place.tip,
