@@ -89,6 +89,27 @@ def simulate(
         print(write(out, profile, seed, workers or os.cpu_count() or 1, shape, wanted, **values))
 
 
+@app.command()
+def gallery(
+    out: Path,
+    seed: int = 0,
+    films: Annotated[bool, typer.Option(help="Write a short film of every class as well as the sheet of key frames.")] = True,
+    figure: Annotated[Path, typer.Option(help="Folder for the sheet.")] = Path("figures"),
+) -> None:
+    """Draw one simulated take of each of the 32 classes: a sheet of key frames, and films."""
+    from migstudy.figures.gallery import draw_gallery
+    from migstudy.figures.style import save_figure
+    from migstudy.simulate.gallery import exhibits, write_gallery
+    from migstudy.simulate.video import STATEMENT
+
+    with _one_message():
+        if films:
+            write_gallery(out, seed)
+        source = STATEMENT.split(". ")[0]
+        command = f"migstudy gallery {out} --seed {seed}"
+        print(*save_figure(draw_gallery(list(exhibits(seed)), source), "gallery", figure, {"source": source, "command": command}), sep="\n")
+
+
 @data_app.command()
 def check(
     path: Annotated[Path, typer.Argument(help="Release folder, ClipSet folder, .npz or .pkl.")],

@@ -31,7 +31,7 @@ def simulate(
     seed: int = 0,
     workers: int = 2,
     shape: str = "openpose",
-    extras: Sequence[str] = (),
+    extras: Sequence[str] = ("truth",),
     **knobs,
 ) -> Path:
     """Write a simulated release in the official iMiGUE layout and return its folder.
@@ -100,7 +100,8 @@ def _write_extra(name: str, video: SimulatedVideo, path: Path) -> None:
         return
     from migstudy.simulate.render.film import render_faces, render_video  # compiles; only films pay for it
 
-    (render_video if name == "rgb" else render_faces)(video, path)
+    draw = render_video if name == "rgb" else render_faces
+    draw(video, path, identity_free=video.config.identity_free)
 
 
 def _facts(config: SimulatorConfig, profile: str, seed: int, shape: str) -> dict:
