@@ -58,7 +58,8 @@ def test_shots_project_as_the_camera_of_each_frame_does(seed, cuts, drift):
 
 def test_projection_knows_left_up_and_far():
     shots = still(1)
-    origin, aside, above, near = (shots.project(np.array([[p]]))[0, 0] for p in ((0, 0.45, 0), (0.1, 0.45, 0), (0, 0.55, 0), (0.1, 0.45, 1)))
+    points = ((0, 0.45, 0), (0.1, 0.45, 0), (0, 0.55, 0), (0.1, 0.45, 1))
+    origin, aside, above, near = (shots.project(np.array([[p]]))[0, 0] for p in points)
     np.testing.assert_allclose(origin, [640, 360])
     np.testing.assert_allclose(aside, [640 + 1800 * 0.1 / 3, 360])  # the subject's left is the image's right
     assert above[1] < origin[1] and near[0] - 640 == pytest.approx(90)  # half as far, larger
@@ -144,7 +145,7 @@ def test_legs_are_hidden_and_head_and_resting_hands_are_not():
 def test_microphone_hides_only_what_lies_behind_it(x, y, z):
     """Against the line of sight, sampled: what comes within the capsule is hidden, what stays clear of it is not."""
     point = np.array([x, y, z])
-    joints = np.repeat(seated(1), 1, axis=0)
+    joints = seated(1)
     joints[:, joint("nose")] = point
     off, on = (seen(joints, config=replace(QUICK, microphone=m))[0, joint("nose")] for m in (False, True))
     assert on <= off

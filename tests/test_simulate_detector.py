@@ -103,7 +103,7 @@ def test_blur_smears_along_the_path_and_costs_confidence():
         assert (error[:, 1] == 0).all()
         errors.append(np.abs(error[:, 0]).max())
         sure.append(scores[scores > 0].mean())
-    assert errors[0] == 0 and errors[2] == pytest.approx(2 * errors[1], rel=0.01) and errors[2] <= 4.0  # 8 px a frame, half each way
+    assert errors[0] == 0 and errors[2] == pytest.approx(2 * errors[1], rel=0.01) and errors[2] <= 4.0  # 8 px a frame
     assert sure[0] > sure[1] > sure[2]
 
 

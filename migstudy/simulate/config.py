@@ -69,7 +69,7 @@ class SimulatorConfig:
     microphone: bool = _knob(True, "", "whether one stands on the table and hides what lies behind it")
 
     # detector
-    noise_px: float = _knob(0.3, "px", "jitter of a fully confident joint (sd, where shoulders are 220 px apart)")
+    noise_px: float = _knob(0.28, "px", "jitter of a fully confident joint (sd, where shoulders are 220 px apart)")
     hand_noise: float = _factor(1.3, "on the jitter of finger joints")
     face_noise: float = _factor(0.6, "on the jitter of facial landmarks")
     missing_rate: float = _share(0.10, "frames in which a visible hand is lost, occlusion aside; face and arms a tenth as often")

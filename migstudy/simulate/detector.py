@@ -120,7 +120,9 @@ def _guesses(visible: np.ndarray, config: SimulatorConfig, rng: np.random.Genera
     return np.where(over > 0, np.clip(0.10 + 0.15 * over + 0.02 * rng.standard_normal((frames, joints)), 0, 0.45), 0.0)
 
 
-def _spells(frames: int, share: float, seconds: float, count: int, config: SimulatorConfig, rng: np.random.Generator) -> np.ndarray:
+def _spells(
+    frames: int, share: float, seconds: float, count: int, config: SimulatorConfig, rng: np.random.Generator
+) -> np.ndarray:
     """(T, count) bool, True for `share` of the time in the mean; spells last about `seconds` where the share is a tenth.
 
     Smooth noise above a threshold: a larger share contains the smaller one's spells, for the same random numbers.

@@ -50,8 +50,9 @@ def visibility(joints: np.ndarray, pixels: np.ndarray, shots: Shots, config: Sim
 
 
 def _hide_behind(
-    visible: np.ndarray, columns: Sequence[int], ends: np.ndarray, radius: float, pixels: np.ndarray, depths: np.ndarray, shots: Shots
-) -> None:
+    visible: np.ndarray, columns: Sequence[int], ends: np.ndarray, radius: float, pixels: np.ndarray, depths: np.ndarray,
+    shots: Shots,
+) -> None:  # fmt: skip
     """Lower `visible` (T, V) where a capsule between `ends` (T, 2, 3) m covers one of `columns`; depths: (T, V) m."""
     corners, far = shots.project(ends), shots.depths(ends)
     reach = (radius + _SOFT) * shots.focals / far.min(1)
