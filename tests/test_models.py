@@ -11,6 +11,21 @@ from migstudy.models import MODELS, ModelOutput, average_views, create_model, ge
 
 # name -> (a small configuration, its input shape); a new model must be entered here
 CASES = {
+    "agcn": (
+        {"topology": "coco17", "in_channels": 3, "num_classes": 7, "base_channels": 8, "stage_blocks": [1, 1],
+         "embedding_dim": 6},
+        (2, 3, 8, 17),
+    ),
+    "ctrgcn": (
+        {"topology": "coco17", "in_channels": 3, "num_classes": 7, "base_channels": 8, "stage_blocks": [1, 1],
+         "embedding_dim": 6},
+        (2, 3, 8, 17),
+    ),
+    "stgcn": (
+        {"topology": "coco17", "in_channels": 3, "num_classes": 7, "base_channels": 8, "stage_blocks": [1, 1],
+         "embedding_dim": 6},
+        (2, 3, 8, 17),
+    ),
     "mvit": (
         {"num_classes": 7, "frames": 4, "size": 32, "base_channels": 8, "num_blocks": 3, "downscale_blocks": [1],
          "kv_stride": 2, "drop_path": 0.0, "embedding_dim": 6},
