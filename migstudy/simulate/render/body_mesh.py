@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.interpolate import PchipInterpolator
 
 from migstudy.simulate.render.appearance import Appearance
 from migstudy.simulate.render.meshes import Mesh, grid_mesh
@@ -24,7 +25,7 @@ _RINGS = np.array([
     [0.87, 0.164, 0.105, -0.002], [0.92, 0.147, 0.094, -0.008], [0.96, 0.122, 0.082, -0.012], [0.995, 0.095, 0.071, -0.013],
     [1.03, 0.073, 0.062, -0.012], [1.06, 0.061, 0.056, -0.010],
 ])  # fmt: skip
-_COLUMNS = 40
+_COLUMNS = 36
 
 
 @dataclass(frozen=True)
@@ -32,31 +33,28 @@ class Body:
     """A person's clothed body, ready to be posed."""
 
     look: Appearance
-    trunk: Mesh
-    collar: np.ndarray  # (n, 3) a closed line around the neck in the trunk's frame, m
-    width: float
+    trunk: tuple[Mesh, ...]
+    neckline: np.ndarray  # (n, 3) the shirt's upper edge in the trunk's frame, m
 
     def add(self, primitives: Primitives, joints: np.ndarray, pivot: np.ndarray) -> None:
         """Draws trunk, neck, arms and thighs of joints (137, 3) m; pivot: (3,) m where the head sits on the neck."""
         look, pelvis, neck = self.look, joints[_HIP], joints[_NECK]
         axes, spine = trunk_axes(joints)
-        self.trunk.add(primitives, pelvis, axes, spine / SPINE)
-        top, skin = np.array(look.top), np.array(look.skin)
-        base = neck + axes @ np.array([0.0, -0.03, -0.014])
-        primitives.cone(base, pivot + axes @ np.array([0, 0.015, -0.012]), 0.062, 0.053, skin, 0.06)
-        ring = pelvis + (self.collar * np.array([1.0, spine / SPINE, 1.0])) @ axes.T
-        if look.collar != "crew":
-            primitives.cones(ring, np.roll(ring, -1, 0), 0.0105, 0.0105, np.array(look.accent))
+        for mesh in self.trunk:
+            mesh.add(primitives, pelvis, axes, spine / SPINE)
+        yoke, skin = np.array(look.accent if look.pattern == "yoke" else look.top), np.array(look.skin)
+        base = neck + axes @ np.array([0.0, -0.02, -0.016])
+        primitives.cone(base, pivot + axes @ np.array([0, 0.02, -0.010]), 0.057 * look.build[0], 0.050 * look.build[0], 0.9 * skin, 0.04)
+        ring = pelvis + (self.neckline * np.array([1.0, spine / SPINE, 1.0])) @ axes.T
+        if look.collar == "crew":
+            primitives.cones(ring, np.roll(ring, -1, 0), 0.0055, 0.0055, 0.9 * yoke)
         for side, (shoulder, elbow, wrist) in zip((-1, 1), _SIDES):
             shoulder, elbow, wrist = joints[shoulder], joints[elbow], joints[wrist]
-            slope = neck + axes @ np.array([side * 0.046, 0.020, -0.016])
-            inner = 0.5 * (shoulder + neck) + axes @ np.array([0.0, -0.055, -0.012])
+            slope = neck + axes @ np.array([side * 0.040, 0.022, -0.022])
+            inner = 0.5 * (shoulder + neck) + axes @ np.array([0.0, -0.050, -0.016])
             # the arm hangs from a little below the joint, or the shoulders would be square
             root = shoulder + axes @ np.array([-side * 0.004, -0.014, 0.0])
-            primitives.cones(
-                [slope, inner], [shoulder + axes @ np.array([-side * 0.016, -0.016, -0.004]), root], [0.034, 0.078],
-                [0.047, 0.055], top,
-            )  # fmt: skip
+            primitives.cones([slope, inner], [root, root], [0.030, 0.062], [0.054, 0.056], yoke)
             _add_arm(primitives, look, root, elbow, wrist)
         for hip, knee in _LEGS:
             primitives.cone(joints[hip], joints[knee], 0.085, 0.06, (0.12, 0.13, 0.16))
@@ -69,30 +67,60 @@ def make_body(look: Appearance, shoulder: float) -> Body:
     # a rounded rectangle: flatter in front than an ellipse
     flat = 2 / 2.5
     x, z = np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** flat, np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** flat
-    near_neck = np.clip((_RINGS[:, 0] - 0.9) / 0.15, 0, 1)  # build does not widen the neck
+    cuts = [share for share, _ in _bands(look)]
+    rings = _refine(_RINGS, cuts)
+    near_neck = np.clip((rings[:, 0] - 0.9) / 0.15, 0, 1)  # build does not widen the neck
     wide, deep = width + (1 - width) * near_neck, depth + (1 - depth) * near_neck
+    # towards the neck the rings tilt: lower in front
+    dip = 0.030 * np.clip((rings[:, 0] - 0.88) / 0.12, 0, 1)
     points = np.stack([
-        (_RINGS[:, 1] * wide)[:, None] * x, np.broadcast_to((_RINGS[:, 0] * SPINE)[:, None], (len(_RINGS), _COLUMNS)),
-        (_RINGS[:, 2] * deep)[:, None] * z + _RINGS[:, 3:],
+        (rings[:, 1] * wide)[:, None] * x, (rings[:, 0] * SPINE)[:, None] - dip[:, None] * z,
+        (rings[:, 2] * deep)[:, None] * z + rings[:, 3:],
     ], -1)  # fmt: skip
-    points, height = _refine(points), _refine(np.broadcast_to(_RINGS[:, :1, None], (len(_RINGS), _COLUMNS, 1)))[..., 0]
-    colours = np.broadcast_to(np.array(look.top), points.shape).copy()
-    if look.pattern == "yoke":
-        colours[height > 0.80] = look.accent
-    elif look.pattern == "stripes":
-        colours[((height % 0.16) < 0.055) & (height < 0.68)] = look.accent
+    whole = grid_mesh(points, np.array(look.top), solid=True)
+    # each band has vertices of its own, so that colours meet in a sharp line; normals are the whole trunk's
+    normals, parts = whole.normals.reshape(points.shape), []
+    ends = [*cuts[1:], np.inf]
+    for (low, colour), high in zip(_bands(look), ends):
+        rows = (rings[:, 0] >= low - 1e-9) & (rings[:, 0] <= high + 1e-9)
+        part = grid_mesh(points[rows], np.array(colour), solid=True)
+        parts.append(replace(part, normals=normals[rows].reshape(-1, 3)))
+    parts += _front(look, points[:, 0], rings[:, 0])
+    neckline = points[np.argmin(np.abs(rings[:, 0] - cuts[-1]))] * [1.02, 1.0, 1.02]
+    if look.collar != "crew":
+        parts.append(_collar(np.array(look.accent)))
+    return Body(look, tuple(parts), neckline)
+
+
+def _collar(colour: np.ndarray) -> Mesh:
+    """A folded collar, open in front."""
+    angle = np.deg2rad(np.linspace(14, 346, 30))
+    radius = np.array([0.054, 0.059, 0.076])[:, None]
+    height = np.array([1.085, 1.095, 1.025])[:, None] * SPINE - np.array([0.012, 0.012, 0.026])[:, None] * np.cos(angle)
+    points = np.stack([radius * np.sin(angle), height, 0.96 * radius * np.cos(angle) - 0.012], -1)
+    return grid_mesh(points, colour, ring=False)
+
+
+def _bands(look: Appearance) -> list[tuple[float, tuple]]:
+    """Where bands of colour of the trunk begin, as a share of the spine, from below."""
+    bands = [(-0.2, look.top)]
+    if look.pattern == "stripes":
+        bands += [band for low in (0.10, 0.26, 0.42, 0.58) for band in ((low, look.accent), (low + 0.055, look.top))]
+    elif look.pattern == "yoke":
+        bands.append((0.74, look.accent))
+    return [*bands, (1.025 if look.collar == "crew" else 1.05, look.skin)]
+
+
+def _front(look: Appearance, line: np.ndarray, share: np.ndarray) -> list[Mesh]:
+    """An opening below the collar that shows skin, or a zip; line (n, 3) m down the middle of the front."""
     if look.collar == "crew":
-        colours[height > 1.02 - 0.05 * np.clip(points[..., 2] / 0.06, 0, 1)] = look.skin
-    else:
-        # an opening below the collar: skin for a polo shirt, the accent's colour for a zip
-        middle = (np.abs(points[..., 0]) < 0.020) & (points[..., 2] > 0)
-        if look.collar == "polo":
-            colours[middle & (height > 0.90) & (np.abs(points[..., 0]) < 0.25 * (height - 0.86) * SPINE)] = look.skin
-        else:
-            colours[(np.abs(points[..., 0]) < 0.006) & (points[..., 2] > 0)] = np.array(look.accent) * 0.8
-    angle = np.linspace(0, 2 * np.pi, 20, endpoint=False) + 0.16
-    collar = np.stack([0.062 * np.sin(angle), SPINE * (1.055 - 0.03 * np.cos(angle)), 0.060 * np.cos(angle) - 0.010], -1)
-    return Body(look, grid_mesh(points, colours), collar, width)
+        return []
+    rows = (share > (0.86 if look.collar == "polo" else -0.1)) & (share < 1.06)
+    middle = line[rows] + [0.0, 0.0, 0.002]
+    half = 0.022 * (share[rows] - 0.86) / 0.2 if look.collar == "polo" else np.full(rows.sum(), 0.004)
+    colour = np.array(look.skin) if look.collar == "polo" else 0.8 * np.array(look.accent)
+    across = np.stack([middle + half[:, None] * np.array([k, 0.0, 0.0]) for k in (-1.0, 0.0, 1.0)], 1)
+    return [grid_mesh(across, colour, ring=False)]
 
 
 def trunk_axes(joints: np.ndarray) -> tuple[np.ndarray, float]:
@@ -107,23 +135,21 @@ def trunk_axes(joints: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _add_arm(primitives: Primitives, look: Appearance, shoulder: np.ndarray, elbow: np.ndarray, wrist: np.ndarray) -> None:
-    skin, top = np.array(look.skin), np.array(look.top)
+    skin, top = np.array(look.skin), np.array(look.accent if look.pattern == "yoke" else look.top)
     cuff, bulge = shoulder + 0.62 * (elbow - shoulder), elbow + 0.30 * (wrist - elbow)
     if look.long_sleeves:
         end = elbow + 0.93 * (wrist - elbow)
         primitives.cones(
             [shoulder, elbow, bulge], [elbow, bulge, end], [0.056, 0.049, 0.051], [0.049, 0.051, 0.038], top,
         )  # fmt: skip
-        primitives.cone(elbow + 0.90 * (wrist - elbow), end, 0.039, 0.039, np.array(look.accent))
+        primitives.cone(elbow + 0.90 * (wrist - elbow), end, 0.039, 0.039, np.array(look.top if look.pattern == "yoke" else look.accent))
         primitives.cone(bulge, wrist, 0.040, 0.0245, skin, 0.06)
     else:
         primitives.cone(shoulder, cuff, 0.057, 0.058, top)
         primitives.cones([shoulder, elbow, bulge], [elbow, bulge, wrist], [0.050, 0.040, 0.0425], [0.041, 0.0425, 0.0250], skin, 0.06)
 
 
-def _refine(rings: np.ndarray, times: int = 3) -> np.ndarray:
-    """Rings (rows, columns, d) with `times` - 1 more between each pair, along a smooth curve."""
-    from scipy.interpolate import PchipInterpolator
-
-    at = np.arange(len(rings))
-    return PchipInterpolator(at, rings)(np.linspace(0, len(rings) - 1, times * (len(rings) - 1) + 1))
+def _refine(rings: np.ndarray, cuts: list[float]) -> np.ndarray:
+    """More rings (n, 4) along a smooth curve through the given ones, at every share of the spine in `cuts` too."""
+    at = np.unique(np.round([*rings[:, 0], *(0.5 * (rings[1:, 0] + rings[:-1, 0])), *cuts], 6))
+    return np.concatenate([at[:, None], PchipInterpolator(rings[:, 0], rings[:, 1:])(at)], 1)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from migstudy.simulate.render.appearance import Appearance
 from migstudy.simulate.render.meshes import Mesh, grid_mesh
 from migstudy.simulate.render.raster import Primitives
 
-SKULL, SKULL_AXES = np.array([0.0, 0.028, -0.008]), np.array([0.0745, 0.092, 0.095])  # m
-_EAR = np.array([0.0815, -0.002, -0.012])
+SKULL, SKULL_AXES = np.array([0.0, 0.028, 0.0]), np.array([0.0755, 0.097, 0.102])  # m
+# ellipsoids behind the face: vault, back of the head, jaw; none reaches through it
+_FILLING = (
+    ((0.0, 0.060, -0.004), (0.068, 0.065, 0.094)), ((0.0, 0.018, -0.020), (0.0755, 0.075, 0.083)),
+    ((0.0, -0.045, 0.015), (0.056, 0.052, 0.058)),
+)  # fmt: skip
+_EAR = np.array([0.0785, -0.004, -0.012])
 # the hair's edge: degrees around from the front, and down from the crown
 _AROUND = np.array([0, 30, 50, 68, 84, 97, 115, 150, 180.0])
 _EDGE = np.array([48, 51, 62, 90, 101, 92, 106, 122, 126.0])
@@ -45,11 +51,11 @@ class Head:
 def make_head(look: Appearance, scale: np.ndarray, rng: np.random.Generator) -> Head:
     """The head of a person; rng: for the strands of the hair."""
     skin = np.array(look.skin)
-    balls = [(SKULL * scale, SKULL_AXES * scale, skin)]
+    balls = [(np.array(at) * scale, np.array(axes) * scale, skin) for at, axes in _FILLING]
     for side in (-1, 1):
         ear = _EAR * [side, 1, 1] * scale
-        balls += [(ear, np.array([0.0095, 0.031, 0.0175]) * scale, skin * [0.97, 0.93, 0.92])]
-        balls += [(ear + [side * 0.006, 0.002, 0.005], np.array([0.0045, 0.020, 0.010]) * scale, skin * 0.8)]
+        balls += [(ear, np.array([0.0085, 0.029, 0.0165]) * scale, skin * [0.97, 0.93, 0.92])]
+        balls += [(ear + [side * 0.006, 0.002, 0.005], np.array([0.0040, 0.019, 0.0095]) * scale, skin * 0.8)]
     meshes, hair = [], np.array(look.hair_colour)
     capped = look.headwear == "cap"
     if look.hair_style != "bald":
@@ -63,9 +69,9 @@ def make_head(look: Appearance, scale: np.ndarray, rng: np.random.Generator) -> 
         balls += [(np.array([0.03, -0.02, -0.135]) * scale, np.array([0.028, 0.10, 0.026]), hair * 0.9)]
     colour = np.array(look.headwear_colour)
     if capped:
-        meshes += [_band(0.0, 66.0, 0.026, colour, scale, lower=8.0), _visor(colour * 0.9, scale)]
+        meshes += [_band(0.0, 64.0, 0.016, colour, scale, lower=12.0), *_visor(colour * 0.9, scale)]
     elif look.headwear == "headband":
-        meshes.append(_band(45.0, 60.0, 0.006 + max(_THICKNESS.get(look.hair_style, (0.01,) * 4)[1:3]), colour, scale, lower=18.0))
+        meshes.append(_band(45.0, 60.0, 0.003 + max(_THICKNESS.get(look.hair_style, (0.01,) * 4)[1:3]), colour, scale, lower=18.0))
     return Head(scale, look.skin, tuple(meshes), tuple(balls))
 
 
@@ -81,17 +87,23 @@ def _hair(style: str, colour: np.ndarray, scale: np.ndarray, rng: np.random.Gene
     edge = edge + 0.02 * rng.standard_normal(_COLUMNS)
     share = np.linspace(0.0, 1.0, _ROWS)[:, None]
     down = share * edge
-    crown, front, sides, back = _THICKNESS[style] if not flat else (0.004, 0.006, 0.008, 0.010)
+    crown, front, sides, back = _THICKNESS[style] if not flat else (0.002, 0.004, 0.007, 0.008)
     cos = np.cos(around)
     rim = np.where(cos > 0, sides + (front - sides) * cos**2, sides + (back - sides) * cos**2)
     thick = crown + (rim - crown) * np.clip(down / 1.2, 0, 1)
-    curls = 0.12 if style in ("full", "short") else 0.05
-    lumps = 1 + curls * rng.standard_normal((_ROWS, _COLUMNS)) * (0.3 + share)
+    curls = 0.18 if style == "full" else 0.12
+    lumps = 1 + curls * _smooth_noise(rng, 1.0) * np.clip(2 * share, 0, 1)
     # a rounded edge that dives under the skin
     thick = thick * lumps * np.sqrt(np.clip(1 - share**6, 0, 1)) - 0.006 * share**12
     points = _shell(down, np.broadcast_to(around, down.shape), thick, scale)
-    strands = 1 + 0.10 * rng.standard_normal(_COLUMNS) + 0.05 * rng.standard_normal((_ROWS, _COLUMNS))
-    return grid_mesh(points, colour * strands[..., None], gloss=0.10)
+    strands = 1 + 0.09 * rng.standard_normal(_COLUMNS) * np.clip(3 * share, 0, 1) + 0.06 * _smooth_noise(rng, 0.6)
+    return grid_mesh(points, colour * strands[..., None], gloss=0.08, solid=True)
+
+
+def _smooth_noise(rng: np.random.Generator, sigma: float) -> np.ndarray:
+    """(rows, columns) of standard deviation 1 that goes on around the head."""
+    noise = gaussian_filter(rng.standard_normal((_ROWS, _COLUMNS)), sigma, mode=("nearest", "wrap"))
+    return noise / noise.std()
 
 
 def _curtain(colour: np.ndarray, scale: np.ndarray, rng: np.random.Generator) -> Mesh:
@@ -104,23 +116,29 @@ def _curtain(colour: np.ndarray, scale: np.ndarray, rng: np.random.Generator) ->
     y = 0.055 - 0.275 * share + 0.015 * np.cos(around) * share
     points = np.stack([x, np.broadcast_to(y, x.shape), z], -1) * scale
     strands = 1 + 0.12 * rng.standard_normal(36)
-    return grid_mesh(points, colour * np.broadcast_to(strands[:, None], points.shape), closed=False, gloss=0.10)
+    return grid_mesh(points, colour * np.broadcast_to(strands[:, None], points.shape), ring=False, gloss=0.10)
 
 
 def _band(top: float, bottom: float, thickness: float, colour: np.ndarray, scale: np.ndarray, lower: float) -> Mesh:
-    """A ring or dome of cloth from `top` to `bottom` degrees below the crown, reaching `lower` degrees further at the back."""
+    """A ring or dome of cloth from `top` to `bottom` degrees below the crown, `lower` degrees lower at the back."""
     around = np.linspace(-np.pi, np.pi, _COLUMNS, endpoint=False)
     share = np.linspace(0, 1, 9)[:, None]
-    down = np.deg2rad(top + (bottom - top) * share + lower * (0.5 - 0.5 * np.cos(around)) * max(share[-1, 0], 0))
-    down = np.where(share == 0, np.deg2rad(top) * np.ones_like(down), down) if top == 0 else down
-    thick = thickness * np.sqrt(1 - 0.85 * np.abs(2 * share - 1) ** 8 * (share > 0.5)) * np.ones_like(down)
-    return grid_mesh(_shell(down, np.broadcast_to(around, down.shape), thick, scale), colour, gloss=0.03)
+    back = lower * (0.5 - 0.5 * np.cos(around))
+    down = np.deg2rad(top + (bottom - top) * share + back * (share if top == 0 else 1.0))
+    # both edges of a ring, and the lower edge of a dome, are rounded
+    edge = np.abs(2 * share - 1) if top else share
+    thick = thickness * np.sqrt(1 - 0.6 * edge**10) * np.ones_like(down)
+    return grid_mesh(_shell(down, np.broadcast_to(around, down.shape), thick, scale), colour, gloss=0.03, solid=top == 0)
 
 
-def _visor(colour: np.ndarray, scale: np.ndarray) -> Mesh:
-    around = np.deg2rad(np.linspace(-62, 62, 21))
-    out = np.linspace(0, 1, 5)[:, None]
-    x = (0.086 + 0.004 * out) * np.sin(around)
-    z = 0.012 + 0.088 * np.cos(around) + 0.062 * out * np.cos(around) ** 0.5
-    y = 0.074 - 0.012 * out - 0.25 * x**2 / 0.086
-    return grid_mesh(np.stack([x, y, z], -1) * scale, colour, closed=False)
+def _visor(colour: np.ndarray, scale: np.ndarray) -> tuple[Mesh, Mesh]:
+    around = np.deg2rad(np.linspace(-60, 60, 25))
+    out = np.linspace(0.0, 1.0, 6)[:, None]
+    reach = out * np.cos(1.5 * around) ** 0.7
+    x = (0.080 + 0.006 * out) * np.sin(around)
+    z = 0.012 + 0.086 * np.cos(around) + 0.068 * reach
+    y = 0.084 - 0.030 * reach - 2.2 * x**2
+    points = np.stack([x, y, z], -1) * scale
+    top, under = (grid_mesh(points - [0, low, 0], shade * colour, ring=False) for low, shade in ((0, 1.0), (0.004, 0.55)))
+    up = top.normals * np.sign(top.normals[:, 1].sum())
+    return replace(top, normals=up, closed=True), replace(under, normals=-up, closed=True)

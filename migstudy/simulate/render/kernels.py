@@ -131,15 +131,16 @@ def _surface(number, x, y, z, col, row, cones, ellipsoids, vertices, columns, fa
         along = (qx * c[3] + qy * c[4] + qz * c[5] - c[8] * c[7]) / (_ONE - c[7] * c[7])
         along = min(max(along, _ZERO), c[6])
         out[0], out[1], out[2] = qx - along * c[3], qy - along * c[4], qz - along * c[5]
-        out[3:7] = c[9:13]
+        for k in range(4):
+            out[3 + k] = c[9 + k]
     elif number < len(cones) + len(ellipsoids):
         e = ellipsoids[number - len(cones)]
         qx, qy, qz = px - e[0], py - e[1], pz - e[2]
-        m = e[3:12]
-        ux, uy, uz = m[0] * qx + m[1] * qy + m[2] * qz, m[3] * qx + m[4] * qy + m[5] * qz, m[6] * qx + m[7] * qy + m[8] * qz
+        ux, uy, uz = e[3] * qx + e[4] * qy + e[5] * qz, e[6] * qx + e[7] * qy + e[8] * qz, e[9] * qx + e[10] * qy + e[11] * qz
         for k in range(3):
-            out[k] = m[k] * ux + m[3 + k] * uy + m[6 + k] * uz
-        out[3:7] = e[12:16]
+            out[k] = e[3 + k] * ux + e[6 + k] * uy + e[9 + k] * uz
+        for k in range(4):
+            out[3 + k] = e[12 + k]
     else:
         f = faces[number - len(cones) - len(ellipsoids)]
         p, q, r = columns[f[0]], columns[f[1]], columns[f[2]]
@@ -154,8 +155,8 @@ def _surface(number, x, y, z, col, row, cones, ellipsoids, vertices, columns, fa
         for k in range(7):
             out[k] = wp * vertices[f[0], 3 + k] + wq * vertices[f[1], 3 + k] + wr * vertices[f[2], 3 + k]
     size = np.sqrt(out[0] * out[0] + out[1] * out[1] + out[2] * out[2]) + np.float32(1e-12)
-    # both sides of a sheet are seen and lit
-    if out[0] * x + out[1] * y + out[2] > _ZERO:
+    # both sides of a sheet are seen and lit; a smooth outline's normals may lean away a little without being its back
+    if out[0] * x + out[1] * y + out[2] > np.float32(0.35) * size:
         size = -size
     for k in range(3):
         out[k] /= size
@@ -254,6 +255,19 @@ def occlusion(depth, ident, reach, shade):
 
 
 @njit(cache=True)
+def _shade_of(shade, depth, s, row, col):
+    """The shade of one sample of an outline's pixel: that of the neighbour which lies at its depth."""
+    height, width = shade.shape
+    best, value = np.float32(np.inf), _ZERO
+    for r in range(max(row - 1, 0), min(row + 2, height)):
+        for c in range(max(col - 1, 0), min(col + 2, width)):
+            away = abs(depth[0, r, c] - depth[s, row, col])
+            if away < best:
+                best, value = away, shade[r, c]
+    return value
+
+
+@njit(cache=True)
 def resolve(picture, depth, ident, background, cones, ellipsoids, vertices, columns, faces, view, lamps, shade):
     """Shades every primitive that a pixel's samples see, once, and writes the samples' mean as sRGB into picture (h, w, 3).
 
@@ -290,7 +304,7 @@ def resolve(picture, depth, ident, background, cones, ellipsoids, vertices, colu
                 _surface(number, x, y, z, np.float32(col) + sx, np.float32(row) + sy, cones, ellipsoids, vertices, columns,
                          faces, out)  # fmt: skip
                 _shade(out, x, y, lamps, colour)
-                dark = _ONE - shade[row, col]
+                dark = _ONE - (shade[row, col] if same else _shade_of(shade, depth, s, row, col))
                 for k in range(3):
                     mean[k] += dark * colour[k]
                 if same:

@@ -11,18 +11,22 @@ from migstudy.simulate.render.raster import Primitives, smooth_normals
 
 @dataclass(frozen=True)
 class Mesh:
-    """vertices (n, 3) m in its own frame, faces (m, 3), colours (n, 3) sRGB, normals (n, 3), gloss."""
+    """vertices (n, 3) m in its own frame, faces (m, 3), colours (n, 3) sRGB, normals (n, 3) outwards, gloss; closed: whether its
+    inside is never seen."""
 
     vertices: np.ndarray
     faces: np.ndarray
     colours: np.ndarray
     normals: np.ndarray
     gloss: float = 0.0
+    closed: bool = False
 
     def add(self, primitives: Primitives, origin: np.ndarray, axes: np.ndarray, stretch: float = 1.0) -> None:
         """Draws it at origin (3,) with axes (3, 3) as columns; stretch: factor along its own y, small enough for its normals."""
         vertices = self.vertices * np.array([1.0, stretch, 1.0])
-        primitives.triangles(origin + vertices @ axes.T, self.faces, self.colours, self.normals @ axes.T, self.gloss)
+        primitives.triangles(
+            origin + vertices @ axes.T, self.faces, self.colours, self.normals @ axes.T, self.gloss, self.closed
+        )
 
 
 def grid_faces(rows: int, columns: int, closed: bool) -> np.ndarray:
@@ -33,12 +37,18 @@ def grid_faces(rows: int, columns: int, closed: bool) -> np.ndarray:
     return np.concatenate([quads[:, [0, 1, 2]], quads[:, [0, 2, 3]]])
 
 
-def grid_mesh(points: np.ndarray, colours: np.ndarray, closed: bool = True, gloss: float = 0.0) -> Mesh:
-    """A sheet through points (rows, columns, 3), e.g. rings of a tube; colours (rows, columns, 3) or one (3,)."""
+def grid_mesh(points: np.ndarray, colours: np.ndarray, ring: bool = True, gloss: float = 0.0, solid: bool = False) -> Mesh:
+    """A sheet through points (rows, columns, 3); colours (rows, columns, 3) or one (3,).
+
+    ring: each row is a closed line. solid: only its outside is ever seen; its normals then point away from its middle.
+    """
     vertices = points.reshape(-1, 3)
-    faces = grid_faces(*points.shape[:2], closed)
+    faces = grid_faces(*points.shape[:2], ring)
     colours = np.broadcast_to(colours, points.shape).reshape(-1, 3)
-    return Mesh(vertices, faces, np.array(colours, float), smooth_normals(vertices, faces), gloss)
+    normals = smooth_normals(vertices, faces)
+    if solid and (normals * (vertices - vertices.mean(0))).sum() < 0:
+        normals = -normals
+    return Mesh(vertices, faces, np.array(colours, float), normals, gloss, solid)
 
 
 def plate(center, half_width: float, half_depth: float) -> np.ndarray:

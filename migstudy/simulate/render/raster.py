@@ -36,7 +36,7 @@ class Primitives:
 
     _cones: list[np.ndarray] = field(default_factory=list)  # a, b, radii, colour, gloss
     _ellipsoids: list[np.ndarray] = field(default_factory=list)  # centre, axes, colour, gloss
-    _triangles: list[tuple] = field(default_factory=list)  # vertices, faces, colours, normals, gloss
+    _triangles: list[tuple] = field(default_factory=list)  # vertices, faces, colours, normals, gloss, closed
 
     def cone(self, a, b, radius_a: float, radius_b: float, colour, gloss: float = 0.0) -> None:
         """The hull of two spheres: a, b (3,) m with their radii in m; equal radii make a capsule, a == b a sphere."""
@@ -61,15 +61,16 @@ class Primitives:
         record[:, 15] = gloss
         self._ellipsoids.append(record)
 
-    def triangles(self, vertices, faces, colours, normals=None, gloss=0.0) -> None:
+    def triangles(self, vertices, faces, colours, normals=None, gloss=0.0, closed: bool = False) -> None:
         """A mesh: vertices (n, 3) m, faces (m, 3) int, colours (3,) or (n, 3), normals (n, 3) or None for smooth ones.
 
-        Both sides of a face are drawn and lit. gloss: scalar or (n,).
+        Both sides of a face are drawn and lit, unless it is closed: then its normals point outwards, and what they turn away
+        from the camera is left out. gloss: scalar or (n,).
         """
         vertices, faces = np.asarray(vertices, float), np.asarray(faces, np.int64)
         normals = smooth_normals(vertices, faces) if normals is None else np.asarray(normals, float)
         colours = np.broadcast_to(np.asarray(colours, float), vertices.shape)
-        self._triangles.append((vertices, faces, colours, normals, np.broadcast_to(gloss, len(vertices))))
+        self._triangles.append((vertices, faces, colours, normals, np.broadcast_to(gloss, len(vertices)), closed))
 
     def extend(self, other: Primitives) -> None:
         """Adds everything of `other`."""
@@ -78,12 +79,12 @@ class Primitives:
         self._triangles += other._triangles
 
     def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """cones (n, 12), ellipsoids (n, 16), vertices (n, 10: place, normal, colour, gloss), faces (n, 3)."""
+        """cones (n, 12), ellipsoids (n, 16), vertices (n, 11: place, normal, colour, gloss, closed), faces (n, 3)."""
         cones = np.concatenate([np.empty((0, 12)), *self._cones])
         ellipsoids = np.concatenate([np.empty((0, 16)), *self._ellipsoids])
-        vertices, faces, first = [np.empty((0, 10))], [np.empty((0, 3), np.int64)], 0
-        for place, face, colour, normal, gloss in self._triangles:
-            vertices.append(np.concatenate([place, normal, colour, gloss[:, None]], 1))
+        vertices, faces, first = [np.empty((0, 11))], [np.empty((0, 3), np.int64)], 0
+        for place, face, colour, normal, gloss, closed in self._triangles:
+            vertices.append(np.concatenate([place, normal, colour, gloss[:, None], np.full((len(place), 1), float(closed))], 1))
             faces.append(face + first)
             first += len(place)
         return cones, ellipsoids, np.concatenate(vertices), np.concatenate(faces)
@@ -146,7 +147,10 @@ def render(
     if len(vertices):
         columns[:, :2] = (vertices[:, :2] / np.maximum(vertices[:, 2:3], NEAR) - left) / step
         columns[:, 2] = 1 / np.maximum(vertices[:, 2], NEAR)
-        faces = faces[(vertices[:, 2] > NEAR)[faces].all(1)]
+        away = (vertices[:, 10] > 0) & ((vertices[:, :3] * vertices[:, 3:6]).sum(1) > 0)
+        corners = faces.T
+        near, back = (vertices[:, 2] <= NEAR), away
+        faces = faces[~(near[corners].any(0) | back[corners].all(0))]
     canvas.depth[:] = background.depth if isinstance(background, Layer) else np.inf
     canvas.ident.fill(-1)
     draw_triangles(canvas.depth, canvas.ident, columns, faces, len(cones) + len(ellipsoids))

@@ -11,6 +11,7 @@ from migstudy.simulate.camera import Camera
 from migstudy.simulate.face import ACTION_UNITS, EAR
 from migstudy.simulate.render.appearance import IDENTITY_FREE, draw_appearance
 from migstudy.simulate.render.body_mesh import make_body
+from migstudy.simulate.render.face_mesh import add_face
 from migstudy.simulate.render.hands import add_hand
 from migstudy.simulate.render.head import make_head
 from migstudy.simulate.render.raster import Canvas, Layer, Primitives, render, render_layer
@@ -70,13 +71,12 @@ class Scene:
         head, axes = self.head_at(joints)
         self.body.add(shapes, joints, head - axes @ np.array([0.0, size.head, 0.015]))
         self.head.add(shapes, head, axes)
-        self._add_face(shapes, joints, head, axes, time)
+        frame, channels = round(min(max(time, 0.0), len(self.video.motion.joints) - 1.0)), self.video.motion.channels
+        units = {name: float(channels[name][frame]) for name in ACTION_UNITS if name in channels}
+        add_face(shapes, joints[FACE : FACE + 70], axes, head, self.look, units)
         for start in (LEFT_HAND, RIGHT_HAND):
             add_hand(shapes, joints[start : start + 21], size.hand, self.look.skin)
         return shapes
-
-    def _add_face(self, shapes: Primitives, joints: np.ndarray, head: np.ndarray, axes: np.ndarray, time: float) -> None:
-        shapes.ellipsoid(head + axes @ np.array([0, -0.038, 0.028]), axes * np.array([0.062, 0.074, 0.068]), self.look.skin)
 
     def picture(
         self, time: float, size: tuple[int, int], window: tuple[float, float, float, float] | None = None,
