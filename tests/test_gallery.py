@@ -42,7 +42,7 @@ def test_pictures_show_the_gesture(shown):
 
 def test_figure_and_films(shown, tmp_path):
     assert len(draw_gallery(shown[:5], "simulated", side=32).axes) == 8
-    (film,) = write_gallery(tmp_path, height=64, margin=0.2, csv_classes=[28])
+    (film,) = write_gallery(tmp_path / "new", height=64, margin=0.2, csv_classes=[28])
     assert film.name == "28_head_up.mp4"
     with av.open(str(film)) as container:
         frames = sum(1 for _ in container.decode(video=0))

@@ -71,7 +71,8 @@ def write_gallery(
     from migstudy.simulate.render.film import film_size, write_film
     from migstudy.simulate.render.scene import Scene
 
-    paths = []
+    paths: list[Path] = []
+    Path(out).mkdir(parents=True, exist_ok=True)
     for exhibit in tqdm(list(exhibits(seed, csv_classes=csv_classes)), "draw", unit="film"):
         video, config = exhibit.video, exhibit.video.config
         (_, start, end), spare = video.rows[0], round(margin * config.fps)

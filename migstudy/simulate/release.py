@@ -132,8 +132,8 @@ def _claim(root: Path, facts: dict) -> list[str] | None:
             raise ValueError(f"{root} is neither empty nor a simulated release; choose another folder")
     for folder in FOLDERS.values():
         (root / folder).mkdir(parents=True, exist_ok=True)
-        for rest in (root / folder).glob("*.partial-*"):
-            shutil.rmtree(rest, ignore_errors=True)
+    for rest in set(root.rglob("*.partial*")) - {begun}:  # what a killed run left behind
+        shutil.rmtree(rest, ignore_errors=True) if rest.is_dir() else rest.unlink(missing_ok=True)
     write_text(begun, json.dumps(facts, indent=1) + "\n")
     return None
 
