@@ -25,7 +25,9 @@ LEGEND = (
     "Simulator against recordings of real people: median [range over recordings] and [range over simulated videos]. Body unit:"
     " shoulder width, for the storytellers the length from head to spine. ▲ marks the largest mismatches, 1 the worst: the"
     " simulated median lies outside the recordings' range. KS: Kolmogorov-Smirnov distance of the distributions. A note says"
-    " why a row does not speak about the simulator."
+    " why a row does not speak about the simulator. Differences in kind that were not fitted away: the half-body speakers face"
+    " the camera, keep head and trunk still and gesture before the chest (frame rate unknown, 25 Hz assumed); the storytellers"
+    " gesture with both hands all the time; the simulated people sit at a table, mostly listen, and touch head and body."
 )
 _KEYS = ["group", "statistic"]
 _QUANTILES = (np.arange(200) + 0.5) / 200  # how a recording's distribution enters the common one

@@ -72,9 +72,10 @@ class SimulatorConfig:
     noise_px: float = _knob(0.28, "px", "jitter of a fully confident joint (sd, where shoulders are 220 px apart)")
     hand_noise: float = _factor(1.3, "on the jitter of finger joints")
     face_noise: float = _factor(0.6, "on the jitter of facial landmarks")
-    missing_rate: float = _share(0.10, "frames in which a visible hand is lost, occlusion aside; face and arms a tenth as often")
+    missing_rate: float = _share(0.10, "frames in which a visible hand is lost, occlusion aside; face, forearms and single joints "
+                                 "a tenth, whole frames a hundredth as often")  # fmt: skip
     swaps: float = _knob(1.0, "a minute", "exchanges of the left and the right forearm")
-    mistakes: float = _knob(1.5, "a minute", "confident misplacements of a hand")
+    mistakes: float = _knob(1.5, "a minute", "confident misplacements of a hand, half of them on the other hand")
 
     def __post_init__(self) -> None:
         for item in fields(self):
