@@ -23,7 +23,8 @@ _RINGS = np.array([
     [-0.20, 0.168, 0.128, 0.000], [0.00, 0.166, 0.126, 0.000], [0.15, 0.158, 0.120, 0.002], [0.30, 0.154, 0.116, 0.004],
     [0.45, 0.156, 0.115, 0.006], [0.60, 0.164, 0.117, 0.009], [0.72, 0.171, 0.118, 0.009], [0.80, 0.172, 0.114, 0.005],
     [0.87, 0.164, 0.105, -0.002], [0.92, 0.147, 0.094, -0.008], [0.96, 0.122, 0.082, -0.012], [0.995, 0.095, 0.071, -0.013],
-    [1.03, 0.073, 0.062, -0.012], [1.06, 0.061, 0.056, -0.010],
+    [1.03, 0.074, 0.063, -0.013], [1.06, 0.063, 0.058, -0.013],
+    [1.10, 0.057, 0.055, -0.012],
 ])  # fmt: skip
 _COLUMNS = 36
 
@@ -50,11 +51,11 @@ class Body:
             primitives.cones(ring, np.roll(ring, -1, 0), 0.0055, 0.0055, 0.9 * yoke)
         for side, (shoulder, elbow, wrist) in zip((-1, 1), _SIDES):
             shoulder, elbow, wrist = joints[shoulder], joints[elbow], joints[wrist]
-            slope = neck + axes @ np.array([side * 0.040, 0.022, -0.022])
+            slope = neck + axes @ np.array([side * 0.036, 0.044, -0.024])
             inner = 0.5 * (shoulder + neck) + axes @ np.array([0.0, -0.050, -0.016])
             # the arm hangs from a little below the joint, or the shoulders would be square
             root = shoulder + axes @ np.array([-side * 0.004, -0.014, 0.0])
-            primitives.cones([slope, inner], [root, root], [0.030, 0.062], [0.054, 0.056], yoke)
+            primitives.cones([slope, inner], [root, root], [0.026, 0.062], [0.054, 0.056], yoke)
             _add_arm(primitives, look, root, elbow, wrist)
         for hip, knee in _LEGS:
             primitives.cone(joints[hip], joints[knee], 0.085, 0.06, (0.12, 0.13, 0.16))
@@ -96,7 +97,7 @@ def _collar(colour: np.ndarray) -> Mesh:
     """A folded collar, open in front."""
     angle = np.deg2rad(np.linspace(14, 346, 30))
     radius = np.array([0.054, 0.059, 0.076])[:, None]
-    height = np.array([1.085, 1.095, 1.025])[:, None] * SPINE - np.array([0.012, 0.012, 0.026])[:, None] * np.cos(angle)
+    height = np.array([1.115, 1.125, 1.05])[:, None] * SPINE - np.array([0.012, 0.012, 0.026])[:, None] * np.cos(angle)
     points = np.stack([radius * np.sin(angle), height, 0.96 * radius * np.cos(angle) - 0.012], -1)
     return grid_mesh(points, colour, ring=False)
 
@@ -108,16 +109,16 @@ def _bands(look: Appearance) -> list[tuple[float, tuple]]:
         bands += [band for low in (0.10, 0.26, 0.42, 0.58) for band in ((low, look.accent), (low + 0.055, look.top))]
     elif look.pattern == "yoke":
         bands.append((0.74, look.accent))
-    return [*bands, (1.025 if look.collar == "crew" else 1.05, look.skin)]
+    return [*bands, (1.055 if look.collar == "crew" else 1.06, look.skin)]
 
 
 def _front(look: Appearance, line: np.ndarray, share: np.ndarray) -> list[Mesh]:
     """An opening below the collar that shows skin, or a zip; line (n, 3) m down the middle of the front."""
     if look.collar == "crew":
         return []
-    rows = (share > (0.86 if look.collar == "polo" else -0.1)) & (share < 1.06)
+    rows = (share > (0.86 if look.collar == "polo" else -0.1)) & (share < 1.09)
     middle = line[rows] + [0.0, 0.0, 0.002]
-    half = 0.022 * (share[rows] - 0.86) / 0.2 if look.collar == "polo" else np.full(rows.sum(), 0.004)
+    half = 0.022 * (share[rows] - 0.86) / 0.23 if look.collar == "polo" else np.full(rows.sum(), 0.004)
     colour = np.array(look.skin) if look.collar == "polo" else 0.8 * np.array(look.accent)
     across = np.stack([middle + half[:, None] * np.array([k, 0.0, 0.0]) for k in (-1.0, 0.0, 1.0)], 1)
     return [grid_mesh(across, colour, ring=False)]

@@ -141,4 +141,4 @@ def _visor(colour: np.ndarray, scale: np.ndarray) -> tuple[Mesh, Mesh]:
     points = np.stack([x, y, z], -1) * scale
     top, under = (grid_mesh(points - [0, low, 0], shade * colour, ring=False) for low, shade in ((0, 1.0), (0.004, 0.55)))
     up = top.normals * np.sign(top.normals[:, 1].sum())
-    return replace(top, normals=up, closed=True), replace(under, normals=-up, closed=True)
+    return replace(top, normals=up), replace(under, normals=-up)

@@ -11,6 +11,7 @@ from numba import njit
 SAMPLES = 4
 # a rotated grid: four different columns and rows
 _AT = np.array([[0.375, 0.125], [0.875, 0.375], [0.625, 0.875], [0.125, 0.625]], np.float32)
+_SLACK, _CLOSE, _FAR = np.float32(0.0012), np.float32(0.04), np.float32(0.16)  # m; contact shadows fade from close to far
 _ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
 
 
@@ -183,40 +184,40 @@ def _shade(out, x, y, lamps, colour):
 
 
 @njit(cache=True)
-def _box(values, weights, radius):
-    """In place, the sums of values and weights (h, w) over a square window of 2 radius + 1 px, cut at the border."""
-    height, width = values.shape
-    for plane in (values, weights):
-        line = np.empty(width, np.float32)
-        for row in range(height):
-            total = 0.0
-            for col in range(min(radius, width)):
-                total += plane[row, col]
-            for col in range(width):
-                if col + radius < width:
-                    total += plane[row, col + radius]
-                if col - radius - 1 >= 0:
-                    total -= plane[row, col - radius - 1]
-                line[col] = total
-            plane[row] = line
-        source, totals = plane.copy(), np.zeros(width)
-        for row in range(min(radius, height)):
-            totals += source[row]
-        for row in range(height):
-            if row + radius < height:
-                totals += source[row + radius]
-            if row - radius - 1 >= 0:
-                totals -= source[row - radius - 1]
-            plane[row] = totals
+def _box(plane, radius):
+    """In place, the sums of plane (h, w) over a square window of 2 radius + 1 px, cut at the border."""
+    height, width = plane.shape
+    line = np.empty(width, np.float32)
+    for row in range(height):
+        total = 0.0
+        for col in range(min(radius, width)):
+            total += plane[row, col]
+        for col in range(width):
+            if col + radius < width:
+                total += plane[row, col + radius]
+            if col - radius - 1 >= 0:
+                total -= plane[row, col - radius - 1]
+            line[col] = total
+        plane[row] = line
+    source, totals = plane.copy(), np.zeros(width)
+    for row in range(min(radius, height)):
+        totals += source[row]
+    for row in range(height):
+        if row + radius < height:
+            totals += source[row + radius]
+        if row - radius - 1 >= 0:
+            totals -= source[row - radius - 1]
+        plane[row] = totals
 
 
 @njit(cache=True)
 def occlusion(depth, ident, reach, shade):
-    """Writes into shade (h, w) 0 open to 1: how far what was drawn near a pixel stands before it.
+    """Writes into shade (h, w) 0 open to 1: how much of what was drawn around a pixel stands shortly before it.
 
-    depth, ident: (h, w) of one sample. The depth less its own blur (Luft et al. 2006, unsharp masking of the depth buffer), but
-    only what was drawn (ident >= 0) darkens; whatever has a depth is darkened. reach: m times px a ray step; one radius for
-    the whole picture.
+    depth, ident: (h, w) of one sample. From the depth buffer and its blur (Luft et al. 2006), with the blurred square besides:
+    if a share p of the surroundings stands a distance D nearer, the mean difference is p D and the mean square p D^2, which
+    gives both. Only what was drawn (ident >= 0) darkens; whatever has a depth is darkened. reach: m times px a ray step; one
+    radius for the whole picture.
     """
     height, width = depth.shape
     shade[:] = _ZERO
@@ -235,23 +236,31 @@ def occlusion(depth, ident, reach, shade):
     radius = max(1, int(reach / middle))
     top, first = max(0, top - 2 * radius), max(0, first - 2 * radius)
     bottom, last = min(height, bottom + 2 * radius + 1), min(width, last + 2 * radius + 1)
-    blurred, weights = np.zeros((bottom - top, last - first), np.float32), np.zeros((bottom - top, last - first), np.float32)
+    sums = np.zeros((3, bottom - top, last - first), np.float32)  # of 1, depth and its square
     for row in range(top, bottom):
         for col in range(first, last):
             if ident[row, col] >= 0:
-                weights[row - top, col - first] = _ONE
-                blurred[row - top, col - first] = depth[row, col] - middle
-    for _ in range(2):
-        _box(blurred, weights, radius)
-    area = np.float32((2 * radius + 1) ** 4)
+                z = depth[row, col] - middle
+                sums[0, row - top, col - first] = _ONE
+                sums[1, row - top, col - first] = z
+                sums[2, row - top, col - first] = z * z
+    for k in range(3):
+        for _ in range(2):
+            _box(sums[k], radius)
+    area = _ONE / np.float32((2 * radius + 1) ** 4)
     for row in range(top, bottom):
         for col in range(first, last):
-            if depth[row, col] < np.inf:
-                weight, here = weights[row - top, col - first], depth[row, col] - middle
-                nearer = max((here * weight - blurred[row - top, col - first]) / area - np.float32(0.0015), _ZERO)
-                # what stands far before a surface throws a fainter shade than what touches it
-                rise = min(nearer * np.float32(40), _ONE)
-                shade[row, col] = rise / (_ONE + max(nearer - np.float32(0.03), _ZERO) * np.float32(25))
+            r, c = row - top, col - first
+            if depth[row, col] == np.inf or sums[0, r, c] == _ZERO:
+                continue
+            z = depth[row, col] - middle
+            nearer = (z * sums[0, r, c] - sums[1, r, c]) * area
+            if nearer <= _SLACK:
+                continue
+            square = (z * z * sums[0, r, c] - np.float32(2) * z * sums[1, r, c] + sums[2, r, c]) * area
+            away, share = square / nearer, (nearer - _SLACK) * nearer / square
+            close = min(max((_FAR - away) / (_FAR - _CLOSE), _ZERO), _ONE)
+            shade[row, col] = min(np.float32(2) * share, _ONE) * close * close
 
 
 @njit(cache=True)
