@@ -103,7 +103,7 @@ def gaze(talking: np.ndarray, fps: float, rng: np.random.Generator) -> tuple[np.
     partner = np.array([0.16, 0.08]) * rng.standard_normal(2)
     while clock * fps < frames:
         now = talking[int(clock * fps)]
-        away = rng.random() < 0.28 + 0.24 * now
+        away = rng.random() < 0.38 + 0.26 * now
         target = np.array([0.42, 0.26]) * rng.standard_normal(2) - [0, 0.12] if away else 0.06 * rng.standard_normal(2)
         jump = np.clip(partner + target, -0.95, 0.95)
         hold = 0.3 + rng.gamma(1.6, 0.28 if away else 0.60)

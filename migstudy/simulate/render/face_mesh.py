@@ -10,14 +10,16 @@ from scipy.spatial import cKDTree
 
 from migstudy.simulate.face import PUPILS, TEMPLATE
 from migstudy.simulate.render.appearance import Appearance
-from migstudy.simulate.render.face_sculpt import BROWS, LIDS, PARTS, face_mesh, spline, unroll
+from migstudy.simulate.render.face_sculpt import BROWS, LIDS, PARTS, brow_half, face_mesh, spline, unroll
 from migstudy.simulate.render.raster import Primitives, smooth_normals
 
 _EYE_RADIUS, _EYE_BEHIND = 0.0120, np.array([0.0, 0.0010, -0.0075])  # m; its centre, from the middle of the corners
 _CORNERS = ((36, 39), (45, 42))
 # degrees off the line of sight and what is there; two rings at one place make a sharp edge
-_EYE_RINGS = ((0.0, "pupil"), (10.0, "pupil"), (10.5, "iris"), (25.0, "iris"), (27.0, "limbus"), (29.5, "limbus"), (30.5, "sclera"),
-              (48.0, "sclera"), (72.0, "corner"), (95.0, "corner"))  # fmt: skip
+_EYE_RINGS = (
+    (0.0, "pupil"), (10.0, "pupil"), (10.5, "iris"), (25.0, "iris"), (27.0, "limbus"), (29.5, "limbus"), (30.5, "sclera"),
+    (48.0, "sclera"), (72.0, "corner"), (95.0, "corner"),
+)  # fmt: skip
 _EYE_COLUMNS = 20
 
 
@@ -125,9 +127,8 @@ def _paint(skin: tuple, lips: tuple, hair: tuple, plain: bool) -> tuple[np.ndarr
     for row in BROWS:
         line = unroll(spline(row, share) @ TEMPLATE)
         distance, nearest = cKDTree(line).query(at)
-        inner = share[nearest]
-        half = 0.0013 + 0.0019 * np.sin(np.pi * np.clip(0.10 + 0.75 * inner, 0, 1)) ** 0.8
-        tint(0.9 * np.clip(1.5 - distance / half, 0, 1) * (mesh.skin > np.arange(len(at))), 0.75 * hair + 0.25 * skin * 0.5)
+        shown = np.clip(1.8 - distance / brow_half(share[nearest]), 0, 1) * (np.arange(len(at)) < mesh.skin)
+        tint(0.92 * shown, 0.75 * hair + 0.125 * skin)
     for upper, _ in LIDS:
         distance, nearest = cKDTree(lid := unroll(spline(upper, share) @ TEMPLATE)).query(at)
         crease = np.exp(-(((distance - 0.0040) / 0.0013) ** 2)) * (at[:, 1] > lid[nearest, 1])
@@ -179,7 +180,7 @@ def _eyes(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @lru_cache(maxsize=64)
 def _paint_eyes(iris: tuple, plain: bool) -> tuple[np.ndarray, float]:
     iris = np.array(iris)
-    white = np.array([0.80, 0.78, 0.76] if plain else [0.88, 0.86, 0.84])
+    white = np.array([0.80, 0.78, 0.76] if plain else [0.84, 0.82, 0.80])
     table = {"pupil": np.array([0.03, 0.03, 0.03]), "iris": iris, "limbus": 0.45 * iris, "sclera": white,
              "corner": white * [0.92, 0.84, 0.82]}  # fmt: skip
     rings = np.repeat(np.array([table[name] for _, name in _EYE_RINGS]), _EYE_COLUMNS, 0)

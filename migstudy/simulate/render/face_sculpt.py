@@ -22,7 +22,10 @@ BROWS, JAW = ((17, 18, 19, 20, 21), (26, 25, 24, 23, 22)), tuple(range(17))
 LIDS = (((36, 37, 38, 39), (36, 41, 40, 39)), ((45, 44, 43, 42), (45, 46, 47, 42)))  # right and left: upper, lower
 OUTER_LIPS = (48, 49, 50, 51, 52, 53, 54), (48, 59, 58, 57, 56, 55, 54)  # upper, lower, from the right corner
 INNER_LIPS = (60, 61, 62, 63, 64), (60, 67, 66, 65, 64)
-_LID_SAMPLES, _LIP_SAMPLES, _JAW_SAMPLES = 13, 25, 65
+_LID_SAMPLES, _LIP_SAMPLES, _JAW_SAMPLES = 15, 25, 65
+# of a lid from corner to corner: dense at the corners, at every landmark
+_ALONG_LID = np.array([0, 0.03, 0.08, 0.15, 0.23, 1 / 3, 0.42, 0.5, 0.58, 2 / 3, 0.77, 0.85, 0.92, 0.97, 1])
+_ALONG_BROW = np.linspace(-0.0625, 1.0625, 19)
 # left half of the skin of the average face, head frame, mm
 _SKIN = """
 0 50 105.5, 0 65 103.5, 0 80 96, 0 95 82, 0 107 60, 25 55 102, 25 75 94, 25 95 76, 24 106 55, 48 50 89.5, 47.5 70 78.5, 44 92 60,
@@ -36,6 +39,8 @@ _SKIN = """
 30 -85 83, 31 -66 90.8, 0 -86 99.3, 0 -97 103.6, 0 -106.5 98.5, 14 -85.5 96.2, 14 -97 99.6, 13 -105.5 94.8, 26 -98 85.5,
 21 -104.5 90.5, 34.8 -96 79.2, 46.2 -83 65.5
 """
+# where it ends under the hair, from the ear up
+_CROWN = np.array([[73.5, 32, -2], [72.5, 48, -4], [67, 66, -2], [58, 84, 2], [45.5, 98, 10], [26, 109, 20], [0, 113, 25]])
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,11 @@ def spline(landmarks: tuple[int, ...], samples: np.ndarray) -> np.ndarray:
     k, weights = len(landmarks), np.zeros((len(samples), 70))
     weights[:, list(landmarks)] = CubicSpline(np.arange(k), np.eye(k), bc_type="natural")(samples * (k - 1))
     return weights
+
+
+def brow_half(share: np.ndarray) -> np.ndarray:
+    """Half the height of a brow, m, from its outer (0) to its inner end (1)."""
+    return 0.0010 + 0.0020 * np.sin(np.pi * np.clip(0.08 + 0.74 * share, 0, 1)) ** 0.8
 
 
 def unroll(points: np.ndarray) -> np.ndarray:
@@ -126,16 +136,12 @@ def face_mesh() -> FaceMesh:
     builder = _Builder()
     skin = _both_sides(np.array([row.split() for row in _SKIN.replace("\n", " ").split(",")], float) / 1000)
     share = lambda n: np.linspace(0, 1, n)  # noqa: E731
-    corner_share = lambda n: 0.5 - 0.5 * np.cos(np.pi * np.linspace(0.08, 0.92, n))  # noqa: E731
-    even = (corner_share(_LIP_SAMPLES) - corner_share(_LIP_SAMPLES)[0]) / np.ptp(corner_share(_LIP_SAMPLES))
-    close = 0.5 - 0.5 * np.cos(np.pi * share(_LID_SAMPLES))  # towards the corners
-    lids = [_ring(tuple(spline(row, close) for row in eye)) for eye in LIDS]
-    outer, inner = (_ring(tuple(spline(row, even) for row in lips)) for lips in (OUTER_LIPS, INNER_LIPS))
+    lids = [_ring(tuple(spline(row, _ALONG_LID) for row in eye)) for eye in LIDS]
+    outer, inner = (_ring(tuple(spline(row, share(_LIP_SAMPLES)) for row in lips)) for lips in (OUTER_LIPS, INNER_LIPS))
     jaw = spline(JAW, share(_JAW_SAMPLES))
-    brows = [spline(row, np.linspace(-0.06, 1.06, 15)) for row in BROWS]
+    brows = [spline(row, _ALONG_BROW) for row in BROWS]
     nose = spline((27, 28, 29, 30), share(7)), spline((31, 32, 33, 34, 35), share(9))
-    half = np.array([[73.5, 32, -2], [72.5, 48, -4], [67, 66, -2], [58, 84, 2], [45.5, 98, 10], [26, 109, 20], [0, 113, 25]]) / 1000
-    crown = np.concatenate([half * [-1, 1, 1], half[-2::-1]])
+    crown = np.concatenate([_CROWN * [-1, 1, 1], _CROWN[-2::-1]]) / 1000
     contours = np.concatenate([*lids, outer, jaw, *brows, *nose])
     centers = np.concatenate([contours @ TEMPLATE, skin, crown])
     centers = centers[np.unique(np.round(centers, 4), axis=0, return_index=True)[1]]
@@ -151,7 +157,9 @@ def face_mesh() -> FaceMesh:
     sockets, within = [], [*rims]
     for ring, rim in zip(lids, rims):
         at = unroll(ring @ TEMPLATE)
-        rows = [builder.add(lift(at + step * _outward(at)), None, "skin") for step in (0.0016, 0.0036)]
+        away = (at - at.mean(0)) / np.array([0.0140, 0.0085]) ** 2  # an ellipse's normals turn evenly around the corners
+        away /= np.linalg.norm(away, axis=1, keepdims=True)
+        rows = [builder.add(lift(at + step * away), None, "skin") for step in (0.0016, 0.0036)]
         for one, two in ((rim, rows[0]), (rows[0], rows[1])):
             builder.strip(one, two, closed=True)
         within.append(rows[0])
@@ -164,8 +172,10 @@ def face_mesh() -> FaceMesh:
         builder.add(row @ TEMPLATE, row, "skin")
     for row in brows:
         at = unroll(row @ TEMPLATE)
-        for step in (-0.0036, -0.0018, 0.0018, 0.0036):
-            builder.add(lift(at + [0, step]), None, "skin")
+        slope = np.gradient(at, axis=0)
+        across = np.stack([-slope[:, 1], slope[:, 0]], 1) / np.linalg.norm(slope, axis=1, keepdims=True)
+        for step in (-1.8, -1.0, 1.0, 1.8):
+            builder.add(lift(at + step * brow_half(_ALONG_BROW)[:, None] * across), row, "skin")
     # 2. free skin between them, finer where the face is
     place = lambda rows: unroll(np.concatenate(builder.place)[rows])  # noqa: E731
     outline = np.concatenate([place(side), place(hair_line)[::-1]])
@@ -173,10 +183,10 @@ def face_mesh() -> FaceMesh:
         builder.add(lift((place(side) - step * _outward(outline)[: len(side)])[2:-2]), None, "skin")
     holes = [*(place(row) for row in sockets), place(mouth)]
     taken = unroll(np.concatenate(builder.place))
-    for step, (x0, x1, y0, y1) in ((0.0020, (-0.021, 0.021, -0.05, 0.004)), (0.0031, (-0.060, 0.060, -0.115, 0.050)),
-                                   (0.0062, (-0.19, 0.19, -0.13, 0.12))):  # fmt: skip
-        rows, columns = np.arange(y0, y1, step * 0.866), np.arange(np.round(x0 / step), np.round(x1 / step) + 1) * step
-        grid = np.concatenate([np.stack([columns + step / 2 * (i % 2), np.full_like(columns, y)], 1) for i, y in enumerate(rows)])
+    for step, wide, low, high in ((0.0020, 0.021, -0.05, 0.004), (0.0031, 0.060, -0.115, 0.050), (0.0062, 0.19, -0.13, 0.12)):
+        rows, half = np.arange(low, high, step * 0.866), np.arange(np.round(wide / step) + 0.5) * step
+        columns = [np.r_[-half[:0:-1], half], np.r_[-half[::-1] - step / 2, half + step / 2]]  # every second row between
+        grid = np.concatenate([np.stack([columns[i % 2], np.full(len(columns[i % 2]), y)], 1) for i, y in enumerate(rows)])
         grid = grid[inside(grid, outline) & ~np.any([inside(grid, hole) for hole in holes], 0)]
         grid = grid[cKDTree(taken).query(grid)[0] > 0.72 * step]
         builder.add(lift(grid), None, "skin")
@@ -229,25 +239,24 @@ def _lips_and_mouth(builder: _Builder, mouth: np.ndarray, outer: np.ndarray, inn
     # the cavity: back from the inner contour, wide open behind the lips
     behind = TEMPLATE[60:68].mean(0)
     edge = row
-    for back, spread, rise, floor in ((-0.004, 1.0, 0.0010, "mouth"), (-0.010, 1.04, 0.004, "mouth"), (-0.019, 0.9, 0.003, "mouth"),
-                                      (-0.023, 0.0, 0.0, "mouth")):  # fmt: skip
+    for back, spread, rise in ((-0.004, 1.0, 0.0010), (-0.010, 1.04, 0.004), (-0.019, 0.9, 0.003), (-0.023, 0.0, 0.0)):
         place = behind + (inner @ TEMPLATE - behind) * [spread, min(3 * spread, 1), 1] + np.array([0, 0, back])
         place[:, 1] += np.where(upper, rise, -rise)
         weights = inner if back > -0.015 else 0.8 * inner if spread else np.tile(0.8 * inner.mean(0), (len(inner), 1))
-        row = builder.add(place, weights, floor)
+        row = builder.add(place, weights, "mouth")
         builder.strip(edge, row, closed=True)
         edge = row
     across = np.linspace(-1, 1, 21)
-    curve = lambda half, depth: np.stack([half * np.sin(1.35 * across), 0 * across, depth * (np.cos(1.35 * across) - 1)], 1)  # noqa: E731
+    arch = np.stack([np.sin(1.35 * across), 0 * across, np.cos(1.35 * across) - 1], 1)
     jaw = np.zeros((21, 70))
     jaw[:, 8] = 0.95
     for part, weights, top, bottom, half, front in (
-        ("upper_teeth", np.zeros((21, 70)), -0.0570, -0.0667, 0.0240, 0.0975),
+        ("upper_teeth", np.zeros((21, 70)), -0.0570, -0.0661, 0.0240, 0.0975),
         ("lower_teeth", jaw, -0.0705, -0.0790, 0.0220, 0.0945), ("tongue", jaw * 0.9, -0.0660, -0.0715, 0.0170, 0.0910),
     ):  # fmt: skip
         rows = []
         for y, back in ((top, 0.0 if part != "tongue" else -0.016), (bottom, 0.0)):
-            rows.append(builder.add(curve(half, 0.026) + [0, y, front + back], weights, part))
+            rows.append(builder.add(arch * [half, 0, 0.026] + [0, y, front + back], weights, part))
         builder.strip(*rows)
 
 
