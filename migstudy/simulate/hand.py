@@ -28,7 +28,7 @@ SHAPES = {
     "point": ((0.55, 0.12, 1.15, 1.25, 1.25), 0.6),
     "pinch": ((0.50, 0.72, 0.75, 0.95, 1.05), 0.7),
     "claw": ((0.40, 0.65, 0.65, 0.65, 0.70), 1.3),
-    "laced": ((0.45, 0.80, 0.85, 0.85, 0.85), 1.2),
+    "laced": ((1.00, 0.80, 0.85, 0.85, 0.85), 1.2),
 }
 SHAPE_NAMES = tuple(SHAPES)
 _FLEXION = np.array([flexion for flexion, _ in SHAPES.values()])
