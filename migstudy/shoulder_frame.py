@@ -86,11 +86,11 @@ def right_moves_more(posed: Posed) -> Posed:
 
 def mean_speed(posed: Posed) -> np.ndarray:
     """(N, V) mean speed in shoulder widths a second between frames a fifth of a second apart; NaN where never seen twice."""
-    lag = max(1, round(_LAG * posed.fps))
-    number = np.repeat(np.arange(len(posed.first)), posed.length)
-    gap = np.minimum(lag, np.repeat(posed.length, posed.length) - 1)  # a shorter clip: from its first frame to its last
-    later = np.minimum(np.arange(len(posed.points)) + gap, len(posed.points) - 1)
-    within = (number[later] == number) & (gap > 0)
+    lag, length = max(1, round(_LAG * posed.fps)), np.repeat(posed.length, posed.length)
+    gap = np.minimum(lag, (length - 1 + (length == 2)) // 2)  # a short clip: half of it, or there and back would be nowhere
+    inside = np.arange(len(posed.points)) - np.repeat(posed.first, posed.length)
+    within = (inside + gap < length) & (gap > 0)
+    later = np.where(within, np.arange(len(posed.points)) + gap, 0)
     pair = posed.seen * posed.seen[later] * within[:, None]
     distance = np.linalg.norm(posed.points[later] - posed.points, axis=-1)
     return posed.mean(distance * posed.fps / np.maximum(gap, 1)[:, None], pair)
