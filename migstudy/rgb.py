@@ -27,6 +27,7 @@ KINETICS_MEAN, KINETICS_STD = 0.45, 0.225
 
 _PADDING = round(255 * KINETICS_MEAN)
 _OUTLIERS = 0.005
+_CROWN = 0.2  # from the highest joint (brows, eyes) to the hair's top, share of the height of the joints
 _VERSION = 1  # raise it whenever the same film would be cut differently: it is part of every name
 
 Box = tuple[float, float, float, float]
@@ -44,7 +45,7 @@ class RgbSpec:
 
     frames: int = 16
     size: int = 256
-    margin: float = 0.15
+    margin: float = 0.05
     sure: float = 0.3
     person: bool = True
 
@@ -96,8 +97,9 @@ def _whole(positions: np.ndarray, length: int) -> np.ndarray:
 def person_box(clip: Clip, topology: Topology, spec: RgbSpec = RgbSpec()) -> Box | None:
     """The square (x0, y0, x1, y1) around a clip's sure joints, in the skeleton's px; None when no joint is sure.
 
-    The same for all frames, so that movement stays movement. Legs do not count (the table hides them), nor does the
-    outermost 0.5 % of the joints on each side, which a single false detection would otherwise decide.
+    The same for all frames, so that movement stays movement, and higher than the joints by what hair takes. Legs do not
+    count (the table hides them), nor does the outermost 0.5 % of the joints on each side, which a single false detection
+    would otherwise decide. Size and margins are our choice.
     """
     used = np.ones(topology.num_joints, bool)
     used[list(topology.parts.get("legs", ()))] = False
@@ -105,6 +107,7 @@ def person_box(clip: Clip, topology: Topology, spec: RgbSpec = RgbSpec()) -> Box
     if not sure.any():
         return None
     (x0, y0), (x1, y1) = np.quantile(clip.keypoints[sure], (_OUTLIERS, 1 - _OUTLIERS), axis=0)
+    y0 -= _CROWN * (y1 - y0)
     half = max(x1 - x0, y1 - y0, 1.0) * (0.5 + spec.margin)
     x, y = (x0 + x1) / 2, (y0 + y1) / 2
     return tuple(round(float(value), 2) for value in (x - half, y - half, x + half, y + half))
