@@ -7,16 +7,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from migstudy.simulate.body import LEFT, RIGHT, TRUNK
+from migstudy.simulate.body import ELBOW, LEFT, RIGHT, TRUNK, pose_trunk
 from migstudy.simulate.face import ACTION_UNITS
-from migstudy.simulate.hand import INDEX_TIP
+from migstudy.simulate.hand import INDEX_TIP, PALM
+from migstudy.simulate.motion import APEX
 from migstudy.simulate.places import PLACES
 from migstudy.simulate.programmes import PROGRAMMES
 from migstudy.simulate.subject import draw_subject
 from migstudy.simulate.takes import draw_take
 from migstudy.skeletons import FACE, FACE_PARTS, LEFT_HAND, RIGHT_HAND
 
-from simulated import CSV_CLASSES, QUICK, joint, performance
+from simulated import CSV_CLASSES, QUICK, joint, performance, performed
 
 # gestures
 
@@ -71,6 +72,34 @@ def test_hands_go_where_the_class_says(csv_class, target, close):
                 "head": [joint("left_ear"), joint("right_ear")], "neck": [joint("neck")]}[target]  # fmt: skip
         gap = min(np.linalg.norm(joints[middle, t] - joints[middle, g]) for t in tips for g in goal)
         assert gap < close, (csv_class, seed, gap)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_hands_reach_their_place_or_the_arm_ends(seed):
+    """Within 4 cm of the place and its stroke (fingers that would enter the body stop short), wherever the arm can get to."""
+    motion, subject, takes = performed(CSV_CLASSES, seed, replace(QUICK, clutter=0.0, class_overlap=0.0), left_handed=False)
+    trunk, size = pose_trunk(motion.channels, subject.size), subject.size
+    frames = {"head": (trunk.head, trunk.head_axes), "torso": (trunk.neck, trunk.torso_axes),
+              "room": (np.zeros_like(trunk.neck), np.broadcast_to(np.eye(3), trunk.head_axes.shape))}  # fmt: skip
+    gaps = []
+    for start, take in zip(motion.starts, takes):
+        held = start + np.flatnonzero(motion.phases[start : start + take.frames] == APEX)
+        for side, part in take.hands.items():
+            if part.frame not in frames:
+                continue
+            origin, axes = (array[held] for array in frames[part.frame])
+            place = origin + axes @ part.at
+            hand = motion.joints[held, (RIGHT_HAND, LEFT_HAND)[side] :][:, :21]
+            touch = part.tip * hand[:, INDEX_TIP] + (1 - part.tip) * hand[:, list(PALM)].mean(1)
+            shoulder, wrist = (motion.joints[held, joint(f"{('right', 'left')[side]}_{n}")] for n in ("shoulder", "wrist"))
+            arm = np.linalg.norm(wrist - shoulder, axis=-1)
+            folded = np.sqrt(size.upper_arm**2 + size.forearm**2 + 2 * size.upper_arm * size.forearm * np.cos(ELBOW))
+            free = (arm > folded + 1e-3) & (arm < size.upper_arm + size.forearm - 1e-3)
+            gap = np.linalg.norm(touch - place, axis=-1) - 1.2 * np.linalg.norm(part.stroke)
+            if free.any():
+                gaps.append(gap[free].max())
+                assert gaps[-1] < 0.06, (take.csv_class, part.place, gaps[-1])
+    assert len(gaps) > 25 and np.mean(np.array(gaps) < 0.04) > 0.9
 
 
 def test_amplitude_tempo_and_duration_knobs():

@@ -184,7 +184,8 @@ def _add_reach(
     second = np.sin(2 * np.pi * (0.5 * part.hertz * seconds + 1.7 * part.phase))
     wave = np.stack([0.7 * swing + 0.3 * second, swing, second], -1)
     target = target + part.stroke * wave * shown[:, None] ** 2
-    shown = shown * part.weight
+    below = ease((TABLE_HEIGHT - hands.at[span, side, 1:2]) / 0.05)
+    shown = shown * max(part.weight, float(below.max()))  # a hand from below the table does not stop within its top
     weight = shown[:, None]
     # the way there bows out to the front, so that a hand does not pass through the body
     travel = np.linalg.norm(target - hands.at[span, side], axis=-1, keepdims=True)
@@ -194,7 +195,6 @@ def _add_reach(
         bow = np.array([0.30 if side == LEFT else -0.30, 0.0, 0.0])
     bow = 4 * weight * (1 - weight) * bow
     # one that rests below the table first comes out between the table and the body
-    below = ease((TABLE_HEIGHT - hands.at[span, side, 1:2]) / 0.05)
     bow = bow - below * 1.8 * weight * (1 - weight) ** 4 * np.array([0.0, 0.0, 1.0])
     hands.at[span, side] = (1 - weight) * hands.at[span, side] + weight * target + bow
     # the elbow lifts only when the hand is nearly there
