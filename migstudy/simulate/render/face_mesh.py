@@ -10,7 +10,9 @@ from scipy.spatial import cKDTree
 
 from migstudy.simulate.face import PUPILS, TEMPLATE
 from migstudy.simulate.render.appearance import Appearance
-from migstudy.simulate.render.face_sculpt import BROWS, LIDS, PARTS, brow_half, face_mesh, spline, unroll
+from migstudy.simulate.render.face_sculpt import (
+    BROWS, JAW, LIDS, NOSE, OUTER_LIPS, PARTS, brow_half, face_mesh, spline, unroll,
+)  # fmt: skip
 from migstudy.simulate.render.raster import Primitives, smooth_normals
 
 _EYE_RADIUS, _EYE_BEHIND = 0.0120, np.array([0.0, 0.0010, -0.0075])  # m; its centre, from the middle of the corners
@@ -79,9 +81,12 @@ def _bulges() -> dict[str, np.ndarray]:
     """Action unit -> (n, 3) how the skin between the landmarks moves at full strength, m."""
     mesh = face_mesh()
     at, skin = mesh.plane, (np.arange(len(mesh.plane)) < mesh.skin).astype(float)
-    firm = np.isin(mesh.part, [PARTS.index(p) for p in ("lip", "upper_lid_rim", "lower_lid_rim")])
-    away = np.clip(cKDTree(at[firm]).query(at)[0] / 0.010, 0, 1)
-    away, rim = skin * away**2 * (3 - 2 * away), np.isclose(cKDTree(at[firm]).query(at)[0], 0)
+    line = lambda *rows: unroll(np.concatenate([spline(row, np.linspace(0, 1, 241)) for row in rows]) @ TEMPLATE)  # noqa: E731
+    # nothing moves on the contours, which follow the landmarks alone
+    lids, others = line(*LIDS[0], *LIDS[1]), line(JAW, *BROWS, *NOSE)
+    near = np.minimum(cKDTree(np.concatenate([lids, line(*OUTER_LIPS)])).query(at)[0] / 0.010, cKDTree(others).query(at)[0] / 0.006)
+    near = np.where(near < 0.02, 0, np.clip(near, 0, 1))
+    away, rim = skin * near**2 * (3 - 2 * near), cKDTree(lids).query(at)[0] < 0.0003
     out, up = mesh.normals, np.array([0.0, 1.0, 0.0])
     fold = np.exp(-((_off_line(at, (0.022, -0.038), (0.038, -0.070)) / 0.0045) ** 2))
     hollow = (away * _blob(at, 0.046, -0.056, 0.016, 0.022))[:, None] * out

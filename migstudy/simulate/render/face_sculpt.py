@@ -19,12 +19,13 @@ from migstudy.simulate.face import TEMPLATE
 
 _AXIS, _ROUND = -0.030, 0.125  # the face is unrolled about a vertical axis at this z, m; arc length at this radius
 BROWS, JAW = ((17, 18, 19, 20, 21), (26, 25, 24, 23, 22)), tuple(range(17))
+NOSE = (27, 28, 29, 30), (31, 32, 33, 34, 35)
 LIDS = (((36, 37, 38, 39), (36, 41, 40, 39)), ((45, 44, 43, 42), (45, 46, 47, 42)))  # right and left: upper, lower
 OUTER_LIPS = (48, 49, 50, 51, 52, 53, 54), (48, 59, 58, 57, 56, 55, 54)  # upper, lower, from the right corner
 INNER_LIPS = (60, 61, 62, 63, 64), (60, 67, 66, 65, 64)
-_LID_SAMPLES, _LIP_SAMPLES, _JAW_SAMPLES = 15, 25, 65
+_LID_SAMPLES, _LIP_SAMPLES, _JAW_SAMPLES = 13, 25, 65
 # of a lid from corner to corner: dense at the corners, at every landmark
-_ALONG_LID = np.array([0, 0.03, 0.08, 0.15, 0.23, 1 / 3, 0.42, 0.5, 0.58, 2 / 3, 0.77, 0.85, 0.92, 0.97, 1])
+_ALONG_LID = np.array([0, 0.05, 0.12, 0.22, 1 / 3, 0.42, 0.5, 0.58, 2 / 3, 0.78, 0.88, 0.95, 1])
 _ALONG_BROW = np.linspace(-0.0625, 1.0625, 19)
 # left half of the skin of the average face, head frame, mm
 _SKIN = """
@@ -140,7 +141,7 @@ def face_mesh() -> FaceMesh:
     outer, inner = (_ring(tuple(spline(row, share(_LIP_SAMPLES)) for row in lips)) for lips in (OUTER_LIPS, INNER_LIPS))
     jaw = spline(JAW, share(_JAW_SAMPLES))
     brows = [spline(row, _ALONG_BROW) for row in BROWS]
-    nose = spline((27, 28, 29, 30), share(7)), spline((31, 32, 33, 34, 35), share(9))
+    nose = spline(NOSE[0], share(7)), spline(NOSE[1], share(9))
     crown = np.concatenate([_CROWN * [-1, 1, 1], _CROWN[-2::-1]]) / 1000
     contours = np.concatenate([*lids, outer, jaw, *brows, *nose])
     centers = np.concatenate([contours @ TEMPLATE, skin, crown])
@@ -204,12 +205,12 @@ def face_mesh() -> FaceMesh:
     _lips_and_mouth(builder, mouth, outer, inner)
     for ring, rim in zip(lids, rims):
         upper = np.arange(len(rim)) < _LID_SAMPLES
-        inward = -_outward(unroll(ring @ TEMPLATE))
-        back = np.column_stack([0.0004 * inward, np.full(len(rim), -0.0022)])
-        for part, rows in (("upper_lid_rim", upper), ("lower_lid_rim", ~upper)):
-            rows = np.flatnonzero(rows) if part == "upper_lid_rim" else np.r_[_LID_SAMPLES - 1 : len(rim), 0]
-            front = builder.add((ring @ TEMPLATE)[rows], ring[rows], part)
-            builder.strip(front, builder.add((ring @ TEMPLATE + back)[rows], ring[rows], part))
+        at, middle = ring @ TEMPLATE, (ring @ TEMPLATE).mean(0)
+        back = middle + (at - middle) * [0.98, 0.96, 1] - [0, 0, 0.0022], middle + (at - middle) * [0.72, 0.8, 1] - [0, 0, 0.0120]
+        for part, rows in (("upper_lid_rim", np.flatnonzero(upper)), ("lower_lid_rim", np.r_[_LID_SAMPLES - 1 : len(rim), 0])):
+            lines = [builder.add(place[rows], ring[rows], part) for place in (at, *back)]
+            builder.strip(*lines[:2])
+            builder.strip(*lines[1:])
     seam = edge = builder.add(jaw @ TEMPLATE, jaw, "throat")
     for x, y, z in ((0.94, 0.0015, -0.010), (0.76, 0.005, -0.032), (0.52, 0.018, -0.062)):
         low = np.sin(np.linspace(0, np.pi, _JAW_SAMPLES))[:, None]
