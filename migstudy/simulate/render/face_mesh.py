@@ -83,15 +83,15 @@ def _bulges() -> dict[str, np.ndarray]:
     at, skin = mesh.plane, (np.arange(len(mesh.plane)) < mesh.skin).astype(float)
     line = lambda *rows: unroll(np.concatenate([spline(row, np.linspace(0, 1, 241)) for row in rows]) @ TEMPLATE)  # noqa: E731
     # nothing moves on the contours, which follow the landmarks alone
-    lids, others = line(*LIDS[0], *LIDS[1]), line(JAW, *BROWS, *NOSE)
-    near = np.minimum(cKDTree(np.concatenate([lids, line(*OUTER_LIPS)])).query(at)[0] / 0.010, cKDTree(others).query(at)[0] / 0.006)
+    soft, others = line(*LIDS[0], *LIDS[1], *OUTER_LIPS), line(JAW, *BROWS, *NOSE)
+    near = np.minimum(cKDTree(soft).query(at)[0] / 0.010, cKDTree(others).query(at)[0] / 0.006)
     near = np.where(near < 0.02, 0, np.clip(near, 0, 1))
-    away, rim = skin * near**2 * (3 - 2 * near), cKDTree(lids).query(at)[0] < 0.0003
+    away = skin * near**2 * (3 - 2 * near)
     out, up = mesh.normals, np.array([0.0, 1.0, 0.0])
     fold = np.exp(-((_off_line(at, (0.022, -0.038), (0.038, -0.070)) / 0.0045) ** 2))
     hollow = (away * _blob(at, 0.046, -0.056, 0.016, 0.022))[:, None] * out
     apple = (away * _blob(at, 0.040, -0.022, 0.017, 0.014))[:, None]
-    lid = (skin * ~rim * _blob(at, 0.032, 0.016, 0.013, 0.0065))[:, None] * out
+    lid = (skin * (near > 0) * _blob(at, 0.032, 0.016, 0.013, 0.0065))[:, None] * out
     return {
         "cheek_bulge": 0.011 * (away * _blob(at, 0.050, -0.054, 0.024, 0.024))[:, None] * out,
         "smile": 0.0050 * apple * out + 0.0025 * apple * up - 0.0016 * (away * fold)[:, None] * out,
