@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import token_cases as cases
+from migstudy.encoder import Encoder
 from migstudy.models import ModelOutput, create_model, get_model_class
 from migstudy.models.fusion_baselines import SingleModality
+from migstudy.token_cache import TokenStore
 
 NAMES = sorted(cases.FUSION)
 EXACT = dict(rtol=0, atol=0)
@@ -158,6 +160,23 @@ def test_autocast_and_full_precision_agree(name):
         with torch.autocast("cpu", torch.bfloat16):
             half = model(tokens, mask, {"rgb": torch.tensor([True, False, True])}).logits
     torch.testing.assert_close(half.float(), reference, rtol=0.1, atol=0.3)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", NAMES)
+def test_the_order_of_clips_on_disk_changes_no_score(name, tmp_path):
+    model, tokens, ids = cases.build(name), cases.batch(6), [f"0054_{i}" for i in range(6)]
+    scores = []
+    for orders in ((range(6), range(6)), (range(6), (4, 2, 0, 5, 1, 3))):
+        read = {}
+        for (modality, x), order in zip(tokens.items(), orders, strict=True):
+            encoder = Encoder(modality, "w", "c", "d", "s")
+            with TokenStore.create(tmp_path / f"{len(scores)}_{modality}", encoder, x.shape[1:]) as store:
+                store.append([ids[i] for i in order], x[list(order)].numpy())
+                read[modality] = torch.from_numpy(store.finish().batch(ids)).double()
+        scores.append(model(read).logits)
+    torch.testing.assert_close(scores[1], scores[0], **EXACT)
+    assert len(scores[0].unique(dim=0)) == 6
 
 
 # -- what each baseline is ---------------------------------------------------------------------------------------------

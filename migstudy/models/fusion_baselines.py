@@ -6,6 +6,7 @@ what a modality alone can say; depth 0 pools the projected tokens as they are.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Literal
 
@@ -34,9 +35,9 @@ class EncodedFusion(FusionNetwork):
         super().__init__(token_dims, num_classes, width, **options)
         self.encoder = nn.ModuleDict({name: Encoder(width, depth, heads, mlp_ratio, dropout) for name in self.names})
 
+    @abstractmethod
     def combine(self, streams: dict[str, Stream], present: Tensor) -> ModelOutput:
         """Encoded streams, present (N, M) -> output."""
-        raise NotImplementedError
 
     def fuse(self, streams: dict[str, Stream], present: Tensor) -> ModelOutput:
         return self.combine({name: self.encoder[name](stream) for name, stream in streams.items()}, present)

@@ -5,6 +5,7 @@ The interface and the handling of missing modalities are our reconstruction: pap
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -110,9 +111,9 @@ class FusionNetwork(StudyModel):
         if self.positions is not None:
             self.positions.reset_parameters()
 
+    @abstractmethod
     def fuse(self, streams: dict[str, Stream], present: Tensor) -> ModelOutput:
         """streams: one a modality, in the order of `names`; present (N, M) bool, after modality dropout."""
-        raise NotImplementedError
 
     def forward(
         self,
