@@ -1,7 +1,8 @@
-"""From clips to batches of coordinates: sample frames, augment, collate; and from a batch to heatmaps.
+"""From clips to batches of coordinates: sample frames, augment, collate; and from a batch to what the network eats.
 
 A batch holds coordinates only, {keypoints (N, T, V, 2) px at `train_size` or `test_size`, scores (N, T, V), label (N,),
-index (N,)}; heatmaps are drawn from it on the device (`represent`).
+index (N,)}; heatmaps are drawn from it on the device (`represent`). For graph networks they are the clip's own, in 2D or 3D,
+and everything else happens on the device.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from torch.utils.data import DataLoader, Dataset
 from migstudy import augment
 from migstudy.clips import Clip, ClipSet
 from migstudy.config import GestureConfig
+from migstudy.graph_augment import GraphAugment
+from migstudy.graph_data import graph_channels, graph_input
 from migstudy.heatmaps import render_views
 from migstudy.temporal import SAMPLERS
 from migstudy.topology import Topology
@@ -37,7 +40,9 @@ class GestureDataset(Dataset):
         clip, config = self.clips[i], self.config
         rng = np.random.default_rng([config.seed, self.epoch, i]) if self.train else None
         keypoints, scores = self.sample(clip.keypoints, clip.scores, config.clip_len, self.views, rng)
-        if self.clips.dimensions == 3:
+        if config.on_graph:
+            pass
+        elif self.clips.dimensions == 3:
             keypoints, scores = self._flat(keypoints, scores, rng)
         else:
             keypoints, scores = self._coordinates(keypoints, scores, clip, rng, config.flip)
@@ -105,17 +110,35 @@ def eval_loader(clips: ClipSet, config: GestureConfig, views: int = 1) -> DataLo
 
 
 def channels(topology: Topology, config: GestureConfig, dimensions: int = 2) -> int:
-    """Heatmap channels of a stream: joints or limbs, once for each plane drawn."""
+    """Input channels of a model: joints or limbs, once for each plane drawn; or coordinates and score of a graph's joints."""
+    if config.on_graph:
+        return graph_channels(dimensions)
     planes = len(config.projection.split("+")) if dimensions == 3 else 1
     return planes * (topology.num_joints if config.stream == "joint" else len(topology.edges))
 
 
-def represent(batch: dict, topology: Topology, config: GestureConfig, size: int, mirror: bool = False) -> torch.Tensor:
-    """Draw a batch on its device: (N, T, V, 2) -> joint or limb heatmaps (N * views, C, clip_len, size, size).
+def represent(
+    batch: dict, topology: Topology, config: GestureConfig, size: int, mirror: bool = False, train: bool = False
+) -> torch.Tensor:
+    """A batch as the network's input, made on its device, (N * views, ...): heatmaps (C, clip_len, size, size) of joints or limbs,
+    or coordinates (C, clip_len, V, 1) of a graph.
 
-    The views stand along time in the batch; `mirror` adds the mirror images of all.
+    The views stand along time in the batch; `mirror` adds the mirror images of all. train: random views of coordinates, drawn
+    from torch's global generator; heatmaps were augmented as coordinates, clip by clip.
     """
-    config, keypoints, scores = config.resolved(), batch["keypoints"], batch["scores"]
+    config = config.resolved()
+    if config.on_graph:
+        how = GraphAugment(config.flip, config.rotation, config.shear, config.zoom, config.time_crop, config.joint_dropout)
+        each_frame = {"auto": None, "frame": True, "clip": False}[config.center]
+        return graph_input(
+            batch, topology, config.clip_len, config.stream, each_frame=each_frame, augmentation=how if train else None,
+            mirror=mirror,
+        )  # fmt: skip
+    return _heatmaps(batch, topology, config, size, mirror)
+
+
+def _heatmaps(batch: dict, topology: Topology, config: GestureConfig, size: int, mirror: bool) -> torch.Tensor:
+    keypoints, scores = batch["keypoints"], batch["scores"]
     views, planes = scores.shape[1] // config.clip_len, scores.shape[2] // topology.num_joints
     edges, permutation = None, topology.mirror
     if config.stream == "limb":

@@ -96,7 +96,7 @@ def train_epoch(accelerator, model, criterion, optimizer, batches, data, config,
     for step, batch in enumerate(batches):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(config, epoch + step / steps)
-        volume = represent(batch, data.topology, config, config.train_size)
+        volume = represent(batch, data.topology, config, config.train_size, train=True)
         loss, parts = criterion(model(volume), batch["label"])
         if not torch.isfinite(loss):
             raise FloatingPointError(
@@ -122,18 +122,22 @@ def build(config: GestureConfig, data: GestureData) -> tuple[torch.nn.Module, Ge
     if config.label_embedding != "none":
         vectors = get_label_embeddings(config.label_embedding, data.class_names)
     criterion = GestureLoss(config.label_loss if vectors is not None else "none", vectors, config.label_weight)
-    model = create_model(
-        "posec3d", in_channels=channels(data.topology, config, data.train.dimensions),
-        num_classes=len(data.class_names), base_channels=config.base_channels, stage_blocks=config.blocks,
-        stem_stride=config.stem_stride, dropout=config.dropout, embedding_dim=criterion.embedding_dim,
+    shared = dict(
+        in_channels=channels(data.topology, config, data.train.dimensions), num_classes=len(data.class_names),
+        base_channels=config.base_channels, stage_blocks=config.blocks, dropout=config.dropout,
+        embedding_dim=criterion.embedding_dim,
     )  # fmt: skip
+    if config.on_graph:
+        return create_model(config.model, topology=data.topology, **shared), criterion
+    model = create_model("posec3d", stem_stride=config.stem_stride, **shared)
     return model.to(memory_format=torch.channels_last_3d), criterion
 
 
 def make_optimizer(config: GestureConfig, model: torch.nn.Module) -> torch.optim.Optimizer:
     """SGD with momentum 0.9, or AdamW; weight decay on everything for SGD as PYSKL does, on matrices alone for AdamW."""
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(model.parameters(), config.lr, momentum=0.9, weight_decay=config.weight_decay)
+    if config.optimizer in ("sgd", "sgd_nesterov"):
+        nesterov = config.optimizer == "sgd_nesterov"
+        return torch.optim.SGD(model.parameters(), config.lr, 0.9, weight_decay=config.weight_decay, nesterov=nesterov)
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
@@ -141,9 +145,11 @@ def make_optimizer(config: GestureConfig, model: torch.nn.Module) -> torch.optim
 
 
 def learning_rate(config: GestureConfig, epoch: float) -> float:
-    """Linear warm-up, then cosine to 0, per iteration; `epoch` is fractional."""
+    """Linear warm-up, then cosine to 0 per iteration, or steps to a tenth at 60 and 80 % of the epochs; `epoch` is fractional."""
     if epoch < config.warmup_epochs:
         return config.lr * (epoch + 1e-3) / config.warmup_epochs
+    if config.schedule == "step":
+        return config.lr * 0.1 ** sum(int(epoch) >= round(share * config.epochs) for share in (0.6, 0.8))
     done = (epoch - config.warmup_epochs) / max(config.epochs - config.warmup_epochs, 1e-9)
     return config.lr * (1 + math.cos(math.pi * min(done, 1.0))) / 2
 
@@ -159,7 +165,8 @@ def predict(
     config = config.resolved()
     accelerator = accelerator or Accelerator()
     model.eval()
-    mirror = config.test_mirror and views > 1 and clips.dimensions == 2  # 3D is mirrored in space, by the loader
+    # what is drawn from 3D is mirrored in space, by the loader
+    mirror = config.test_mirror and views > 1 and (config.on_graph or clips.dimensions == 2)
     probabilities, seen = [], []
     for batch in accelerator.prepare_data_loader(eval_loader(clips, config, views)):
         n = len(batch["label"])

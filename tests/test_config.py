@@ -27,7 +27,7 @@ def test_given_values_win_over_the_profile():
     [
         ({"epoch": "3"}, "did you mean 'epochs'"),
         ({"epochs": "three"}, "epochs='three': it takes int or None"),
-        ({"stream": "bone"}, "one of joint, limb"),
+        ({"stream": "bones"}, "one of joint, limb, bone"), ({"stream": "bone"}, "posec3d takes joint, limb"),
         ({"test_mirror": "maybe"}, "bool"),
         ({"epochs": "0"}, "at least 1"),
         ({"lr": "-1"}, "at least 0"),

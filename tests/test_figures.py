@@ -113,6 +113,14 @@ def make_heatmaps():
     return figures.draw_heatmaps(joints, limbs, 4, joints.flip(-1), SOURCE)
 
 
+def make_graph_input(in_space: bool):
+    topology, rng = get_topology("imigue41"), np.random.default_rng(0)
+    points = np.concatenate([canonical_pose("imigue41") / 300, np.ones((41, 1))], 1)
+    points[:, 2] = rng.normal(size=41) if in_space else 1
+    moving = points[None] + 0.02 * rng.normal(size=(8, 1, 1)) * [1, 1, 0]
+    return figures.draw_input(np.moveaxis(moving, -1, 0)[..., None], topology, SOURCE)
+
+
 def make_interpolation():
     values, scores = 400 + 50 * np.sin(np.arange(20) / 4), np.full(20, 0.9)
     scores[[6, 7, 8, 14]] = 0
@@ -127,6 +135,8 @@ FIGURES = {
     "sampling": lambda: figures.draw_sampling(),
     "interpolation": make_interpolation,
     "heatmaps": make_heatmaps,
+    "graph_input": lambda: make_graph_input(False),
+    "graph_input_3d": lambda: make_graph_input(True),
     "class_histogram": lambda: figures.draw_class_histogram(make_report().class_histogram, SOURCE),
     "class_histogram_clips": lambda: figures.draw_class_histogram(make_clips()),
     "clip_lengths": lambda: figures.draw_clip_lengths(make_clips(), 48),

@@ -17,6 +17,7 @@ from toy import TINY, save_toy, tiny, toy_set
 
 from migstudy import train as module
 from migstudy.clips import ClipSet
+from migstudy.config import GestureConfig
 from migstudy.data import open_data
 from migstudy.label_embeddings import get_label_embeddings
 from migstudy.models import get_model_class
@@ -440,6 +441,12 @@ def test_the_learning_rate_warms_up_then_falls_to_zero():
     assert learning_rate(flat, 0) == 1 and learning_rate(flat, 0.5) == pytest.approx(0.5)
 
 
+def test_the_learning_rate_steps_to_a_tenth():
+    config = tiny(model="agcn", schedule="step", lr=1.0, warmup_epochs=5.0, epochs=50).resolved()
+    rates = [learning_rate(config, e) for e in (2.5, 5, 29.99, 30, 39.9, 40, 49.9)]
+    assert rates == pytest.approx([0.5, 1, 1, 0.1, 0.1, 0.01, 0.01], rel=1e-3)
+
+
 def test_weight_decay_spares_vectors_for_adamw_only():
     model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3))
     adamw = module.make_optimizer(tiny(optimizer="adamw", weight_decay=0.5).resolved(), model)
@@ -459,3 +466,38 @@ def test_the_command_refuses_bad_options_in_one_line(options, message, project, 
         module.main()
     assert stopped.value.code == 2 and message in capsys.readouterr().err
     assert list(project.iterdir()) == []
+
+
+# -- graph networks --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("model", "dimensions"), [("stgcn", 2), ("agcn", 3), ("ctrgcn", 2)])
+def test_graph_networks_train_on_coordinates(tmp_path, model, dimensions):
+    config = tiny(
+        data=str(save_toy(tmp_path / "clips", dimensions=dimensions)), model=model, stream="bone", clip_len=8, epochs=6, lr=0.01,
+        base_channels=8, test_clips=2, test_mirror=True,
+    )  # fmt: skip
+    data = open_data(config)
+    run = train(config, data)
+    metrics, log = run.read_json("metrics.json"), pd.read_csv(run.path("log.csv"))
+    assert log["loss"].iloc[-1] < 0.8 * log["loss"].iloc[0]
+    assert metrics["test"]["top1"] > metrics["test"]["majority"]["top1"]
+    again = get_model_class(model).from_pretrained(run.folder).eval()
+    scores = load_scores(run.path("scores.parquet"))
+    predicted = predict(again, data.test, config, views=2).set_index("clip_id")
+    kept = scores[scores["split"] == "test"].set_index("clip_id").loc[predicted.index]
+    np.testing.assert_allclose(predicted["p000"], kept["p000"], atol=1e-5)
+
+
+def test_models_refuse_streams_they_do_not_have():
+    with pytest.raises(ValueError, match="posec3d takes joint, limb"):
+        tiny(stream="bone")
+    with pytest.raises(ValueError, match="ctrgcn takes joint, bone"):
+        tiny(model="ctrgcn", stream="limb")
+
+
+def test_published_recipe_of_graph_networks_fills_the_paper_profile():
+    config = GestureConfig(profile="paper", model="agcn").resolved()
+    assert (config.lr, config.optimizer, config.schedule, config.epochs, config.base_channels) == (0.1, "sgd_nesterov", "step", 50, 64)
+    assert GestureConfig(profile="paper", model="agcn", lr=0.2).resolved().lr == 0.2
+    assert GestureConfig(profile="paper").resolved().base_channels == 32

@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from migstudy import temporal
 from migstudy.figures import style
+from migstudy.topology import Topology
 
 SAMPLER_NAMES = {
     "uniform_interval": "uniform intervals,\ninterpolated\n(paper A, ours)",
@@ -149,6 +150,41 @@ def draw_heatmaps(
     if source:
         style.add_source(fig, source, "drawn from")
     return fig
+
+
+@style.styled
+def draw_graph_input(coordinates: np.ndarray, topology: Topology, frames: int = 6, source: str | None = None) -> Figure:
+    """The skeleton as a graph network sees it at several frames: coordinates (C, T, V, M) of one clip, its first person.
+
+    2D comes as x, y (downwards, as in the image) and score; of 3D, normalised so that z is up, x and z are drawn.
+    """
+    points = np.asarray(coordinates)[..., 0]
+    in_space = len(points) == 3 and bool((points[2] < 0).any())  # scores are never negative
+    present = (points != 0).any(0)
+    points = points[[0, 2]] * np.array([1, -1])[:, None, None] if in_space else points[:2]
+    chosen = np.linspace(0, points.shape[1] - 1, frames).round().astype(int)
+    shown = points[:, present]
+    (left, right), (low, high) = ((float(axis.min()), float(axis.max())) for axis in shown)
+    fig = style.new_figure(style.PAGE, 1.6 + 0.2 * bool(source))
+    for ax, frame in zip(fig.subplots(1, frames, sharex=True, sharey=True), chosen, strict=True):
+        x, y = points[:, frame]
+        for a, b in topology.edges:
+            if present[frame, a] and present[frame, b]:
+                ax.plot(x[[a, b]], y[[a, b]], color=style.GREY, lw=0.7)
+        ax.plot(x[present[frame]], y[present[frame]], ".", color=style.BLUE, ms=2.5)
+        ax.set_title(f"frame {frame}", fontsize=7, loc="center")
+        margin = 0.05 * (high - low)
+        ax.set(xlim=(left - margin, right + margin), ylim=(high + margin, low - margin), aspect="equal")
+        _bare(ax)
+    if source:
+        style.add_source(fig, source, "drawn from")
+    return fig
+
+
+def draw_input(volume: np.ndarray, topology: Topology, source: str | None = None) -> Figure:
+    """One clip as its network sees it: heatmaps (channels, T, H, W), or coordinates (C, T, V, 1) of the topology's joints."""
+    on_graph = volume.shape[2] == topology.num_joints and volume.shape[3] == 1
+    return draw_graph_input(volume, topology, source=source) if on_graph else draw_heatmaps(volume, source=source)
 
 
 def _bare(ax: Axes) -> None:
