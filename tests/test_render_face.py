@@ -160,7 +160,7 @@ def test_lips_show_pressed_bitten_open():
     assert red(pressed) < 0.5 * red(neutral) and red(bitten) < 0.75 * red(neutral)
     assert black(opened) > 6 * max(black(neutral), black(pressed), 20)
     smiling = mouth(smile=1.0, mouth_open=0.4)
-    assert ((smiling.min(1) > 140) & (np.ptp(smiling, 1) < 60)).sum() > 100  # teeth
+    assert ((smiling.min(1) > 110) & (np.ptp(smiling, 1) < 60)).sum() > 100  # teeth
 
 
 def test_cheeks_bulge_and_rise():

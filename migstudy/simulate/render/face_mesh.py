@@ -53,7 +53,18 @@ def face_vertices(landmarks: np.ndarray, units: Mapping[str, float]) -> np.ndarr
         strength = units.get(name, 0.0)
         if strength:
             vertices += strength * bulge
+    _fit_teeth(vertices, landmarks / scale)
     return vertices * scale
+
+
+def _fit_teeth(vertices: np.ndarray, landmarks: np.ndarray) -> None:
+    """Moves both rows of teeth, in place, so that lips hide them until the mouth is open, whatever the face's shape."""
+    upper, lower = (np.flatnonzero(face_mesh().part == PARTS.index(f"{row}_teeth")) for row in ("upper", "lower"))
+    gap = landmarks[62, 1] - landmarks[66, 1]
+    edge = landmarks[61:64, 1].max() - np.clip(0.5 * (gap - 0.0020), -0.0005, 0.0040)
+    vertices[upper, 1] += np.clip(edge - vertices[upper, 1].min(), -0.005, 0.005)
+    edge = landmarks[65:68, 1].min() + np.clip(0.25 * (gap - 0.0080), -0.0005, 0.0020)
+    vertices[lower, 1] += min(edge - vertices[lower, 1].max(), 0.0)
 
 
 def head_scale(landmarks: np.ndarray) -> np.ndarray:
@@ -144,7 +155,7 @@ def _paint(skin: tuple, lips: tuple, hair: tuple, plain: bool) -> tuple[np.ndarr
     colours[part("lip_rim")] = lips * [0.72, 0.62, 0.62]
     colours[part("mouth")] = [0.09, 0.03, 0.03]
     colours[part("tongue")] = [0.52, 0.24, 0.24]
-    colours[part("upper_teeth") | part("lower_teeth")] = [0.84, 0.81, 0.75]
+    colours[part("upper_teeth") | part("lower_teeth")] = [0.70, 0.67, 0.61]
     colours[part("lower_teeth")] *= 0.85
     colours[part("upper_lid_rim")] = 0.2 * skin + [0.03, 0.02, 0.02]
     colours[part("lower_lid_rim")] = skin * [0.72, 0.55, 0.53]
@@ -185,7 +196,7 @@ def _eyes(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 @lru_cache(maxsize=64)
 def _paint_eyes(iris: tuple, plain: bool) -> tuple[np.ndarray, float]:
     iris = np.array(iris)
-    white = np.array([0.80, 0.78, 0.76] if plain else [0.84, 0.82, 0.80])
+    white = np.array([0.76, 0.745, 0.73] if plain else [0.78, 0.765, 0.75])
     table = {"pupil": np.array([0.03, 0.03, 0.03]), "iris": iris, "limbus": 0.45 * iris, "sclera": white,
              "corner": white * [0.92, 0.84, 0.82]}  # fmt: skip
     rings = np.repeat(np.array([table[name] for _, name in _EYE_RINGS]), _EYE_COLUMNS, 0)
