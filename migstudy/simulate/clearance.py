@@ -31,8 +31,8 @@ def way_out(
         forearm = elbows[:, side, None] + _ALONG * (wrists - elbows)[:, side, None]
         points = np.concatenate([fingers[:, side], forearm], 1)
         margin = np.concatenate([np.full(fingers.shape[2], _FINGER), np.full(len(_ALONG), _FOREARM)])
-        ways = [_out_of_trunk(points, trunk, size, margin), *_out_of_head(points, trunk, size, margin), _off_table(points, margin)]
-        ways = np.concatenate(ways, 1)
+        trunk_and_head = _out_of_trunk(points, trunk, size, margin), *_out_of_head(points, trunk, size, margin)
+        ways = np.concatenate([*trunk_and_head, _off_table(points, margin)], 1)
         deepest = np.argmax((ways**2).sum(-1), axis=1)
         shifts.append(ways[np.arange(len(ways)), deepest])
     return np.stack(shifts, 1)

@@ -192,7 +192,7 @@ def _add_reach(
     # or close by its shoulder; one that goes behind the body goes round its side
     bow = np.minimum(0.35 * travel, 0.16) * np.array([0.0, 0.0, 1.0])
     if part.frame == "torso" and part.at[2] < _BEHIND:
-        bow = np.array([0.30 if side == LEFT else -0.30, 0.0, 0.0])
+        bow = np.array([0.22 if side == LEFT else -0.22, 0.0, 0.0])
     bow = 4 * weight * (1 - weight) * bow
     # one that rests below the table first comes out between the table and the body
     bow = bow - below * 1.8 * weight * (1 - weight) ** 4 * np.array([0.0, 0.0, 1.0])

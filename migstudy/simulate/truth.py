@@ -130,7 +130,8 @@ def load_truth(path: str | Path) -> Truth:
     except FileNotFoundError:
         raise
     except (KeyError, ValueError, TypeError, zipfile.BadZipFile, EOFError, OSError) as error:
-        raise ValueError(f"{path}: not a truth file of the simulator, or damaged ({error}); delete it and simulate again") from error
+        what = f"{path}: not a truth file of the simulator, or damaged ({error})"
+        raise ValueError(f"{what}; delete it and simulate again") from error
 
 
 def _traits(video: SimulatedVideo) -> dict[str, Any]:
