@@ -61,7 +61,7 @@ def _fit_teeth(vertices: np.ndarray, landmarks: np.ndarray) -> None:
     """Moves both rows of teeth, in place, so that lips hide them until the mouth is open, whatever the face's shape."""
     upper, lower = (np.flatnonzero(face_mesh().part == PARTS.index(f"{row}_teeth")) for row in ("upper", "lower"))
     gap = landmarks[62, 1] - landmarks[66, 1]
-    edge = landmarks[61:64, 1].max() - np.clip(0.5 * (gap - 0.0020), -0.0005, 0.0040)
+    edge = landmarks[61:64, 1].max() - np.clip(0.5 * (gap - 0.0030), -0.0015, 0.0040)
     vertices[upper, 1] += np.clip(edge - vertices[upper, 1].min(), -0.005, 0.005)
     edge = landmarks[65:68, 1].min() + np.clip(0.25 * (gap - 0.0080), -0.0005, 0.0020)
     vertices[lower, 1] += min(edge - vertices[lower, 1].max(), 0.0)
