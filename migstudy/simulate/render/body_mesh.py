@@ -45,7 +45,8 @@ class Body:
             mesh.add(primitives, pelvis, axes, spine / SPINE)
         yoke, skin = np.array(look.accent if look.pattern == "yoke" else look.top), np.array(look.skin)
         base = neck + axes @ np.array([0.0, -0.02, -0.016])
-        primitives.cone(base, pivot + axes @ np.array([0, 0.02, -0.010]), 0.057 * look.build[0], 0.050 * look.build[0], 0.9 * skin, 0.04)
+        wide = look.build[0]
+        primitives.cone(base, pivot + axes @ np.array([0, 0.02, -0.010]), 0.057 * wide, 0.050 * wide, 0.9 * skin, 0.04)
         ring = pelvis + (self.neckline * np.array([1.0, spine / SPINE, 1.0])) @ axes.T
         if look.collar == "crew":
             primitives.cones(ring, np.roll(ring, -1, 0), 0.0055, 0.0055, 0.9 * yoke)
@@ -137,17 +138,19 @@ def trunk_axes(joints: np.ndarray) -> tuple[np.ndarray, float]:
 
 def _add_arm(primitives: Primitives, look: Appearance, shoulder: np.ndarray, elbow: np.ndarray, wrist: np.ndarray) -> None:
     skin, top = np.array(look.skin), np.array(look.accent if look.pattern == "yoke" else look.top)
-    cuff, bulge = shoulder + 0.62 * (elbow - shoulder), elbow + 0.30 * (wrist - elbow)
+    hem, bulge = shoulder + 0.62 * (elbow - shoulder), elbow + 0.30 * (wrist - elbow)
     if look.long_sleeves:
         end = elbow + 0.93 * (wrist - elbow)
         primitives.cones(
             [shoulder, elbow, bulge], [elbow, bulge, end], [0.056, 0.049, 0.051], [0.049, 0.051, 0.038], top,
         )  # fmt: skip
-        primitives.cone(elbow + 0.90 * (wrist - elbow), end, 0.039, 0.039, np.array(look.top if look.pattern == "yoke" else look.accent))
+        cuff = np.array(look.top if look.pattern == "yoke" else look.accent)
+        primitives.cone(elbow + 0.90 * (wrist - elbow), end, 0.039, 0.039, cuff)
         primitives.cone(bulge, wrist, 0.040, 0.0245, skin, 0.06)
     else:
-        primitives.cone(shoulder, cuff, 0.057, 0.058, top)
-        primitives.cones([shoulder, elbow, bulge], [elbow, bulge, wrist], [0.050, 0.040, 0.0425], [0.041, 0.0425, 0.0250], skin, 0.06)
+        primitives.cone(shoulder, hem, 0.057, 0.058, top)
+        first, last = [0.050, 0.040, 0.0425], [0.041, 0.0425, 0.0250]
+        primitives.cones([shoulder, elbow, bulge], [elbow, bulge, wrist], first, last, skin, 0.06)
 
 
 def _refine(rings: np.ndarray, cuts: list[float]) -> np.ndarray:

@@ -17,6 +17,9 @@ _KNUCKLES = np.array([5, 9, 13, 17])
 _AT_WRIST = np.array([0.020, 0.007, -0.007, -0.019])  # where the palm's bones start across the wrist, m towards the thumb
 _PALM_RADII = np.array([[0.0145, 0.0115], [0.0150, 0.0115], [0.0150, 0.0112], [0.0140, 0.0102]])
 
+_BETWEEN_RADII = np.full((3, 2), [0.0150, 0.0108])
+_BALL_RADII = np.array([[0.0150, 0.0135], [0.0135, 0.0120], [0.0105, 0.0100]])  # wrist to thumb, the thumb's ball, the web
+
 
 def add_hand(primitives: Primitives, joints: np.ndarray, size: float, skin) -> None:
     """joints (21, 3) m: wrist, then four of the thumb to the little finger. size: factor on all widths. skin: colour."""
@@ -37,7 +40,8 @@ def add_hand(primitives: Primitives, joints: np.ndarray, size: float, skin) -> N
     thumb, index = joints[1], knuckles[0]
     web = 0.45 * joints[2] + 0.55 * thumb
     first = np.concatenate([a, starts, between_starts, [wrist + size * 0.012 * across, thumb, web]])
-    last = np.concatenate([b, knuckles, between + 0.0 * along, [thumb, 0.45 * index + 0.55 * starts[1], 0.6 * index + 0.4 * starts[0]]])
-    radii = np.concatenate([_RADII, _PALM_RADII, np.full((3, 2), [0.0150, 0.0108]), [[0.0150, 0.0135], [0.0135, 0.0120], [0.0105, 0.0100]]])
-    # a shade darker in the palm's gaps would need light that finds them; the depth buffer's shadows do it
+    last = np.concatenate(
+        [b, knuckles, between, [thumb, 0.45 * index + 0.55 * starts[1], 0.6 * index + 0.4 * starts[0]]]
+    )  # fmt: skip
+    radii = np.concatenate([_RADII, _PALM_RADII, _BETWEEN_RADII, _BALL_RADII])
     primitives.cones(first, last, radii[:, 0] * size, radii[:, 1] * size, skin, 0.08)

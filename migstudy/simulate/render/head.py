@@ -26,7 +26,7 @@ _THICKNESS = {
     "short": (0.022, 0.022, 0.010, 0.014), "full": (0.042, 0.032, 0.026, 0.032), "cropped": (0.007, 0.013, 0.005, 0.006),
     "long": (0.022, 0.020, 0.018, 0.022), "bun": (0.013, 0.017, 0.010, 0.014), "ponytail": (0.014, 0.018, 0.010, 0.014),
 }  # fmt: skip
-_ROWS, _COLUMNS = 20, 40
+_ROWS, _COLUMNS = 16, 36
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ def make_head(look: Appearance, scale: np.ndarray, rng: np.random.Generator) -> 
     if capped:
         meshes += [_band(0.0, 64.0, 0.016, colour, scale, lower=12.0), *_visor(colour * 0.9, scale)]
     elif look.headwear == "headband":
-        meshes.append(_band(45.0, 60.0, 0.003 + max(_THICKNESS.get(look.hair_style, (0.01,) * 4)[1:3]), colour, scale, lower=18.0))
+        hair_front = max(_THICKNESS.get(look.hair_style, (0.01,) * 4)[1:3])
+        meshes.append(_band(45.0, 60.0, 0.003 + hair_front, colour, scale, lower=18.0))
     return Head(scale, look.skin, tuple(meshes), tuple(balls))
 
 

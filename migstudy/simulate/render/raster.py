@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from migstudy.simulate.camera import Camera
-from migstudy.simulate.render.kernels import SAMPLES, draw_cones, draw_ellipsoids, draw_triangles, occlusion, resolve
+from migstudy.simulate.render.kernels import SAMPLES, draw_cones, draw_ellipsoids, draw_triangles
+from migstudy.simulate.render.shading import occlusion, resolve
 
 NEAR = 0.05  # m; what reaches nearer to the camera than this is left out
-CONE, ELLIPSOID, TRIANGLE = 0, 1, 2
 _RADIUS = 0.018  # m, half the width of the blur that finds contact shadows
 
 
@@ -78,16 +78,18 @@ class Primitives:
         self._ellipsoids += other._ellipsoids
         self._triangles += other._triangles
 
-    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """cones (n, 12), ellipsoids (n, 16), vertices (n, 11: place, normal, colour, gloss, closed), faces (n, 3)."""
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """cones (n, 12), ellipsoids (n, 16), vertices (n, 11: place, normal, colour, gloss, closed), faces (n, 3),
+        and each face's sheet (n,): the number of its mesh if that is closed, else 0."""
         cones = np.concatenate([np.empty((0, 12)), *self._cones])
         ellipsoids = np.concatenate([np.empty((0, 16)), *self._ellipsoids])
-        vertices, faces, first = [np.empty((0, 11))], [np.empty((0, 3), np.int64)], 0
-        for place, face, colour, normal, gloss, closed in self._triangles:
+        vertices, faces, sheets, first = [np.empty((0, 11))], [np.empty((0, 3), np.int64)], [np.empty(0, np.int64)], 0
+        for number, (place, face, colour, normal, gloss, closed) in enumerate(self._triangles, 1):
             vertices.append(np.concatenate([place, normal, colour, gloss[:, None], np.full((len(place), 1), float(closed))], 1))
             faces.append(face + first)
+            sheets.append(np.full(len(face), number * closed))
             first += len(place)
-        return cones, ellipsoids, np.concatenate(vertices), np.concatenate(faces)
+        return cones, ellipsoids, np.concatenate(vertices), np.concatenate(faces), np.concatenate(sheets)
 
 
 class Canvas:
@@ -140,20 +142,18 @@ def render(
     step = np.array([(x1 - x0) / width, (y1 - y0) / height]) / camera.focal
     left = (np.array([x0, y0]) - camera.center) / camera.focal
     view = np.array([*left, *step], np.float32)
-    cones, ellipsoids, vertices, faces = _into_view(primitives.arrays(), camera)
+    cones, ellipsoids, vertices, faces, sheets = primitives.arrays()
+    _into_view(cones, ellipsoids, vertices, camera)
     cones, cone_boxes = _visible_cones(cones, left, step, size)
     ellipsoids, ellipsoid_boxes = _visible_ellipsoids(ellipsoids, left, step, size)
-    columns = np.zeros((len(vertices), 3))
-    if len(vertices):
-        columns[:, :2] = (vertices[:, :2] / np.maximum(vertices[:, 2:3], NEAR) - left) / step
-        columns[:, 2] = 1 / np.maximum(vertices[:, 2], NEAR)
-        away = (vertices[:, 10] > 0) & ((vertices[:, :3] * vertices[:, 3:6]).sum(1) > 0)
-        corners = faces.T
-        near, back = (vertices[:, 2] <= NEAR), away
-        faces = faces[~(near[corners].any(0) | back[corners].all(0))]
+    depth = vertices[:, 2]
+    columns = np.empty((len(vertices), 3))
+    columns[:, :2] = (vertices[:, :2] / np.maximum(depth, NEAR)[:, None] - left) / step
+    columns[:, 2] = np.where(depth > NEAR, 1 / np.maximum(depth, NEAR), 0.0)
+    away = (vertices[:, 10] > 0) & ((vertices[:, :3] * vertices[:, 3:6]).sum(1) > 0)
     canvas.depth[:] = background.depth if isinstance(background, Layer) else np.inf
     canvas.ident.fill(-1)
-    draw_triangles(canvas.depth, canvas.ident, columns, faces, len(cones) + len(ellipsoids))
+    draw_triangles(canvas.depth, canvas.ident, columns, away, faces, len(cones) + len(ellipsoids))
     draw_ellipsoids(canvas.depth, canvas.ident, ellipsoids, ellipsoid_boxes, view, len(cones))
     draw_cones(canvas.depth, canvas.ident, cones, cone_boxes, view)
     canvas.shade.fill(0)
@@ -161,8 +161,8 @@ def render(
         occlusion(canvas.depth[0], canvas.ident[0], np.float32(_RADIUS / step[0]), canvas.shade)
         canvas.shade *= np.float32(light.shadow)
     picture = np.empty((height, width, 3), np.uint8)
-    resolve(picture, canvas.depth, canvas.ident, under, cones, ellipsoids, vertices.astype(np.float32), columns, faces, view,
-            _lamps(light, camera), canvas.shade)  # fmt: skip
+    resolve(picture, canvas.depth, canvas.ident, under, cones, ellipsoids, vertices.astype(np.float32), columns, faces, sheets,
+            view, _lamps(light, camera), canvas.shade)  # fmt: skip
     return picture
 
 
@@ -177,14 +177,14 @@ def render_layer(
 
 
 def _lamps(light: Light, camera: Camera) -> np.ndarray:
-    """(6, 3) float32: key direction and colour, fill direction and colour, ambient, the room's up; directions as the camera sees."""
+    """(6, 3) float32: key direction and colour, fill direction and colour, ambient, up; directions as the camera sees them."""
     key, fill = (camera.axes @ (np.array(d) / np.linalg.norm(d)) for d in (light.key, light.fill))
     up = camera.axes @ np.array([0.0, 1.0, 0.0])
     return np.array([key, light.key_colour, fill, light.fill_colour, light.ambient, up], np.float32)
 
 
-def _into_view(arrays: tuple, camera: Camera) -> tuple:
-    cones, ellipsoids, vertices, faces = arrays
+def _into_view(cones: np.ndarray, ellipsoids: np.ndarray, vertices: np.ndarray, camera: Camera) -> None:
+    """Turns the arrays of `Primitives.arrays`, in place, to camera coordinates and linear colour."""
     axes, place = camera.axes, camera.position
     for record in (cones[:, :3], cones[:, 3:6], ellipsoids[:, :3], vertices[:, :3]):
         record[:] = (record - place) @ axes.T
@@ -193,7 +193,6 @@ def _into_view(arrays: tuple, camera: Camera) -> tuple:
     # light adds up in linear colour
     for colour in (cones[:, 8:11], ellipsoids[:, 12:15], vertices[:, 6:9]):
         colour[:] = np.clip(colour, 0, 1) ** 2
-    return cones, ellipsoids, vertices, faces
 
 
 def _extent(center: np.ndarray, spread: np.ndarray, left: np.ndarray, step: np.ndarray) -> np.ndarray:

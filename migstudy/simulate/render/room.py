@@ -120,7 +120,7 @@ def _clip(colour: np.ndarray) -> tuple:
     return tuple(float(c) for c in np.clip(colour, 0, 1))
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _paint_wall(picture, wall, position, axes, left, step, depth):
     """Looks the wall's picture up, bilinearly, where each pixel's ray meets the plane z = depth; its border goes on for ever."""
     height, width = picture.shape[:2]
