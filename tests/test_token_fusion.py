@@ -102,6 +102,20 @@ def test_features_are_the_mean_over_places_then_steps_then_modalities():
     torch.testing.assert_close(plain.features[0], plain.tokens[0].sum(0) / 12)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("pooling", ["steps", "tokens"])
+def test_the_mean_is_over_what_is_there(pooling):
+    model, tokens = cases.build("token_fusion", pooling=pooling), cases.batch()
+    output = model(tokens, None, {"rgb": torch.tensor([True, False, True])})
+    assert not output.tokens[1, :7].any()
+    torch.testing.assert_close(output.features[1], output.tokens[1, 7:].mean(0))  # and not of the absent token besides
+    weights = []
+    model.fuse = lambda streams, present: weights.append(model.pooling_weights(streams))
+    model(tokens, None, {"rgb": torch.tensor([True, False, True])})
+    torch.testing.assert_close(weights[0].sum(1), torch.ones(3).double())
+    assert not weights[0][:, [0, 8]].any()
+
+
 # -- gradients ---------------------------------------------------------------------------------------------------------
 
 
