@@ -9,7 +9,14 @@ from safetensors.torch import load_file, save_file
 
 from migstudy.models import MODELS, ModelOutput, average_views, create_model, get_model_class, list_models
 
-# name -> (a small configuration, its input shape); a new model must be entered here
+# 16 clips, half of the modalities withheld in training: each absence, and each pair, occurs
+FUSION = {
+    "token_dims": {"rgb": 7, "skeleton": 5}, "num_classes": 7, "width": 8, "heads": 2, "embedding_dim": 6, "memory": True,
+    "grids": {"rgb": [2, 3], "skeleton": [4, 2]}, "class_tokens": ["rgb"], "modality_dropout": 0.5,
+}  # fmt: skip
+TOKENS = {"rgb": (16, 7, 7), "skeleton": (16, 8, 5)}
+
+# name -> (a small configuration, its input shape, or one a modality); a new model must be entered here
 CASES = {
     "agcn": (
         {"topology": "coco17", "in_channels": 3, "num_classes": 7, "base_channels": 8, "stage_blocks": [1, 1],
@@ -26,6 +33,10 @@ CASES = {
          "embedding_dim": 6},
         (2, 3, 8, 17),
     ),
+    "concatenation": (FUSION, TOKENS),
+    "gated_fusion": (FUSION, TOKENS),
+    "joint_transformer": (FUSION, TOKENS),
+    "late_fusion": ({**FUSION, "weights": "learned"}, TOKENS),
     "mvit": (
         {"num_classes": 7, "frames": 4, "size": 32, "base_channels": 8, "num_blocks": 3, "downscale_blocks": [1],
          "kv_stride": 2, "drop_path": 0.0, "embedding_dim": 6},
@@ -35,6 +46,8 @@ CASES = {
         {"in_channels": 5, "num_classes": 7, "base_channels": 4, "stage_blocks": [1, 2, 1], "embedding_dim": 6},
         (2, 5, 6, 16, 16),
     ),
+    "single_modality": ({**FUSION, "modality": "rgb"}, TOKENS),
+    "token_fusion": (FUSION, TOKENS),
 }
 
 
@@ -42,7 +55,22 @@ def build(name):
     config, shape = CASES[name]
     torch.manual_seed(0)
     model = create_model(name, **config)
-    return model, torch.rand(shape, generator=torch.Generator().manual_seed(1))
+    if getattr(model, "memory", None) is not None:
+        model.memory.bank.normal_()
+        model.memory.mass.fill_(1)  # an empty memory adds nothing
+    generator = torch.Generator().manual_seed(1)
+    if isinstance(shape, dict):
+        return model, {modality: torch.rand(each, generator=generator) for modality, each in shape.items()}
+    return model, torch.rand(shape, generator=generator)
+
+
+def clips(inputs, part):
+    """Some clips of a batch."""
+    return {name: x[part] for name, x in inputs.items()} if isinstance(inputs, dict) else inputs[part]
+
+
+def size(inputs):
+    return len(next(iter(inputs.values()))) if isinstance(inputs, dict) else len(inputs)
 
 
 def test_every_model_has_a_case():
@@ -56,7 +84,7 @@ def test_forward_gives_the_promised_shapes(name):
     output = model(inputs)
     assert isinstance(output, ModelOutput)
     batch, width = output.features.shape
-    assert output.logits.shape == (batch, config["num_classes"]) and batch == len(inputs)
+    assert output.logits.shape == (batch, config["num_classes"]) and batch == size(inputs)
     assert output.tokens.ndim == 3 and output.tokens.shape[::2] == (batch, width)
     if config.get("embedding_dim"):
         assert output.embedding.shape == (batch, config["embedding_dim"])
@@ -82,7 +110,7 @@ def test_eval_is_deterministic_and_each_clip_stands_alone(name):
     model.eval()
     with torch.inference_mode():
         together, again = model(inputs), model(inputs)
-        alone = model(inputs[1:])
+        alone = model(clips(inputs, slice(1, None)))
     for field in ("logits", "features", "tokens"):
         assert torch.equal(getattr(together, field), getattr(again, field))
         torch.testing.assert_close(getattr(together, field)[1:], getattr(alone, field), atol=1e-6, rtol=1e-5)
@@ -98,7 +126,7 @@ def test_initialisation_follows_the_seed(name):
 def test_weights_and_configuration_survive_the_disk(name, tmp_path):
     model, inputs = build(name)
     model.train()(inputs)  # running statistics that are no longer those of a fresh model
-    model.to(memory_format=torch.channels_last_3d if inputs.ndim == 5 else torch.preserve_format)
+    model.to(memory_format=torch.channels_last_3d if getattr(inputs, "ndim", 0) == 5 else torch.preserve_format)
     model.save_pretrained(tmp_path)
     assert {"model.safetensors", "config.json"} <= {path.name for path in tmp_path.iterdir()}
     loaded = get_model_class(name).from_pretrained(tmp_path)
