@@ -108,12 +108,19 @@ def draw_triangles(depth, ident, columns, away, faces, first):
         area = (qx - px) * (ry - py) - (qy - py) * (rx - px)
         if abs(area) < 1e-9 or pz == 0.0 or qz == 0.0 or rz == 0.0:
             continue
-        x0, x1 = max(0, int(np.floor(min(px, qx, rx)))), min(width, int(np.ceil(max(px, qx, rx))))
-        y0, y1 = max(0, int(np.floor(min(py, qy, ry)))), min(height, int(np.ceil(max(py, qy, ry))))
+        # a little slack, for the tolerance below
+        left, right = min(px, qx, rx) - 1e-4, max(px, qx, rx) + 1e-4
+        top, bottom = min(py, qy, ry) - 1e-4, max(py, qy, ry) + 1e-4
+        if right < 0 or bottom < 0 or left > width or top > height:
+            continue
         # shares of q and r, linear in px
-        qdx, qdy = (ry - py) / area, -(rx - px) / area
-        rdx, rdy = -(qy - py) / area, (qx - px) / area
+        share = 1.0 / area
+        qdx, qdy = (ry - py) * share, -(rx - px) * share
+        rdx, rdy = -(qy - py) * share, (qx - px) * share
         for s in range(SAMPLES):
+            # only what holds this very sample: most small triangles hold none
+            x0, x1 = max(0, int(np.ceil(left - SAMPLES_AT[s, 0]))), min(width, int(np.floor(right - SAMPLES_AT[s, 0])) + 1)
+            y0, y1 = max(0, int(np.ceil(top - SAMPLES_AT[s, 1]))), min(height, int(np.floor(bottom - SAMPLES_AT[s, 1])) + 1)
             for row in range(y0, y1):
                 y = row + SAMPLES_AT[s, 1] - py
                 for col in range(x0, x1):

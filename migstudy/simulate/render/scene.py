@@ -105,9 +105,11 @@ class Scene:
         """
         config = self.video.config
         camera = camera or self.video.shots.camera_at(frame)
-        ends = [camera.project(self.joints_at(frame + share * config.blur)) for share in (-0.5, 0.5)]
-        scale = size[0] / (window[2] - window[0] if window else config.width)
-        travel = scale * np.linalg.norm(ends[1] - ends[0], axis=-1)[_UPPER].max()
+        x0, y0, x1, y1 = window or (0.0, 0.0, float(config.width), float(config.height))
+        ends = [camera.project(self.joints_at(frame + share * config.blur)[_UPPER]) for share in (-0.5, 0.5)]
+        places = (np.stack(ends) - [x0, y0]) / [x1 - x0, y1 - y0]
+        seen = ((places > -0.1) & (places < 1.1)).all(-1).any(0)
+        travel = np.linalg.norm((places[1] - places[0]) * size, axis=-1)[seen].max(initial=0.0)
         moments = int(np.clip(np.ceil(travel / _STEP_PX), 1, _MOMENTS))
         times = frame + config.blur * ((np.arange(moments) + 0.5) / moments - 0.5)
         pictures = [self.picture(time, size, window, camera) for time in times]
