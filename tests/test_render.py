@@ -201,7 +201,8 @@ def test_contact_shadow_darkens_what_lies_close_behind_and_nothing_else():
 
     def brightness(gap):
         shapes, centre = raster.Primitives(), np.array([0, 0.4, 0.0])
-        sheet = centre + np.stack([a * camera.axes[0] + b * camera.axes[1] for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]) * 0.4
+        corners = 0.4 * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+        sheet = centre + corners @ camera.axes[:2]
         shapes.triangles(sheet, [[0, 1, 2], [0, 2, 3]], (0.5, 0.5, 0.5))
         ball = centre - forward * (gap + 0.05)
         shapes.cone(ball, ball, 0.05, 0.05, (0.5, 0.5, 0.5))
