@@ -46,7 +46,7 @@ def study(
     seeds: Annotated[int, typer.Option(min=1, help="Seeds a variant.")] = 3,
 ) -> None:
     """The whole study: simulate, train, ablate, draw. Started again, it goes on where it stopped."""
-    from migstudy.config import GestureConfig
+    from migstudy.config.gesture import GestureConfig
     from migstudy.study import run_study
 
     with _one_message():

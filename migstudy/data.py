@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from migstudy import paths
 from migstudy.clips import ClipSet
-from migstudy.config import GestureConfig
+from migstudy.config.gesture import GestureConfig
 from migstudy.topology import Topology
 
 if TYPE_CHECKING:

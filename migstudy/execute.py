@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from migstudy import paths
-from migstudy.config import GestureConfig, RobustnessConfig, describe, parsed
+from migstudy.config.gesture import GestureConfig
+from migstudy.config.parameters import describe, parsed
+from migstudy.config.robustness import RobustnessConfig
 from migstudy.runs import RUNNER, Run, finished_runs, open_run, run_of
 
 # glibc gives freed memory back and faults it in again at every step, which takes 3D convolutions up to half their time on a

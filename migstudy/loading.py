@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from migstudy import augment
 from migstudy.clips import Clip, ClipSet
-from migstudy.config import GestureConfig
+from migstudy.config.gesture import GestureConfig
 from migstudy.graph_augment import GraphAugment
 from migstudy.graph_data import graph_channels, graph_input
 from migstudy.heatmaps import render_views

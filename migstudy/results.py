@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from migstudy.config import GestureConfig
+from migstudy.config.gesture import GestureConfig
 from migstudy.runs import Run, code_of, finished_runs, same_question
 from migstudy.scores import load_scores
 from migstudy.study import LIMB, VARIANTS

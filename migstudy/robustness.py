@@ -21,7 +21,8 @@ from tqdm import tqdm
 from migstudy import results, runs
 from migstudy.baselines import MeanPose, MotionLDA, emotion_features
 from migstudy.clips import ClipSet
-from migstudy.config import GestureConfig, RobustnessConfig
+from migstudy.config.gesture import GestureConfig
+from migstudy.config.robustness import RobustnessConfig
 from migstudy.data import data_path, open_data
 from migstudy.knobs import conditions
 from migstudy.robustness_cells import Cells, Question

@@ -68,7 +68,7 @@ def run_study(profile: str, workers: int = 0, seeds: tuple[int, ...] = SEEDS) ->
 
 def redraw(profile: str) -> None:
     """Draw every figure and table again from the stored runs."""
-    from migstudy.config import RobustnessConfig
+    from migstudy.config.robustness import RobustnessConfig
     from migstudy.execute import run_notebook
     from migstudy.robustness import stored_run
 

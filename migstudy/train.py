@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from migstudy import paths
 from migstudy.clips import ClipSet
-from migstudy.config import GestureConfig
+from migstudy.config.gesture import GestureConfig
 from migstudy.data import GestureData, open_data
 from migstudy.evaluate import evaluate
 from migstudy.label_embeddings import get_label_embeddings

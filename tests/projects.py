@@ -15,7 +15,7 @@ TRAINING = ROOT / "notebooks" / "03_train_gesture.ipynb"
 
 # what notebook 03 does, without the training: it opens its run, notes that it ran, and does `work`
 LIKE_TRAINING = """
-from migstudy.config import GestureConfig
+from migstudy.config.gesture import GestureConfig
 from migstudy.data import open_data
 from migstudy.runs import open_run
 config = GestureConfig.from_namespace(globals()).resolved()

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from migstudy import execute, study
 from migstudy.cli import app
 from migstudy.clips import ClipSet
-from migstudy.config import GestureConfig
+from migstudy.config.gesture import GestureConfig
 from migstudy.datasets.mmaction_pickle import read_pickle
 from migstudy.runs import Run
 
@@ -68,7 +68,7 @@ def test_run_lists_the_parameters_of_a_notebook(project):
     (project / "notebooks" / TRAINING.name).write_bytes(TRAINING.read_bytes())
     lines = call("run", "03", "--parameters").stdout.splitlines()
     assert [line.split()[0] for line in lines] == list(GestureConfig().to_dict())
-    assert next(line for line in lines if line.startswith("stream")).split(maxsplit=2)[1:] == ["'joint'", "one of joint, limb"]
+    assert next(line for line in lines if line.startswith("stream")).split(maxsplit=2)[1:] == ["'joint'", "one of joint, limb, bone, joint_motion, bone_motion"]
     assert not (project / "runs").exists()
 
 
@@ -78,7 +78,7 @@ def test_run_lists_the_parameters_of_a_notebook(project):
         (["99"], "no single notebook '99'; there are: 03_train_gesture"),
         (["03", "-p", "epochs"], "-p epochs: write -p name=value"),
         (["03", "-p", "epoch=3"], "there is no parameter 'epoch'; did you mean 'epochs'?"),
-        (["03", "-p", "stream=bone"], "stream='bone': it takes one of joint, limb"),
+        (["03", "-p", "stream=bone"], "stream='bone': posec3d takes joint, limb"),
         (["03", "--profile", "fast"], "profile='fast': it takes one of smoke, quick, paper"),
         (["03", "-p", "data=nowhere"], "does not exist"),
     ],
@@ -212,7 +212,7 @@ def test_simulate_hands_its_settings_over(monkeypatch, project):
     settings = (Path("there"), "smoke", 3, 2, "light_hand", ["truth", "rgb"])
     assert seen == [(settings, {"amplitude": 1.5, "subjects": (3, 1, 1)})]
     monkeypatch.undo()
-    assert "share     left-handed people" in call("simulate", "--knobs", "--profile", "smoke").stdout
+    assert "share     people who are left-handed" in call("simulate", "--knobs", "--profile", "smoke").stdout
     assert_refused(call("simulate", project / "x", "-p", "amplitud=1"), "did you mean 'amplitude'?")
     os.chdir(project)
     assert_refused(call("simulate", project / "x", "--profile", "fast"), "unknown profile 'fast'")

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from migstudy.config import PROFILES, TYPES, GestureConfig, parsed
+from migstudy.config.gesture import PROFILES, GestureConfig
+from migstudy.config.parameters import parsed
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -46,7 +47,7 @@ def test_wrong_types_are_refused():
 
 def test_texts_round_trip():
     for name, value in GestureConfig(profile="smoke").resolved().to_dict().items():
-        assert parsed(name, str(value), TYPES) == value
+        assert parsed(name, str(value), GestureConfig.types()) == value
 
 
 @pytest.mark.parametrize(

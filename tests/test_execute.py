@@ -13,7 +13,7 @@ from projects import (
 from toy import TINY, save_toy, tiny
 
 from migstudy import execute, runs
-from migstudy.config import TYPES, GestureConfig
+from migstudy.config.gesture import GestureConfig
 from migstudy.execute import check_parameters, find_notebook, notebook_parameters, run_notebook, show_parameters
 from migstudy.train import train
 
@@ -50,7 +50,7 @@ def printed(notebook: Path) -> str:
 
 def test_the_training_notebook_takes_exactly_the_fields_of_the_configuration():
     kinds, defaults = notebook_parameters(TRAINING)
-    assert list(kinds) == list(TYPES) and kinds == TYPES
+    assert list(kinds) == list(GestureConfig.types()) and kinds == GestureConfig.types()
     assert defaults == GestureConfig().to_dict()
     assert GestureConfig.from_namespace(defaults) == GestureConfig()
 
@@ -58,10 +58,10 @@ def test_the_training_notebook_takes_exactly_the_fields_of_the_configuration():
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)
 def test_a_name_means_the_same_in_every_notebook(notebook):
     kinds, defaults = notebook_parameters(notebook)
-    shared = kinds.keys() & TYPES.keys()
+    shared = kinds.keys() & GestureConfig.types().keys()
     assert {"profile", "data"} <= shared
     for name in shared:
-        known = execute.describe(TYPES[name]).split(" or ")
+        known = execute.describe(GestureConfig.types()[name]).split(" or ")
         assert set(execute.describe(kinds[name]).split(" or ")) <= set(known), f"{name} is {kinds[name]} here"
         if name not in ("clip_len",):  # 02 shows the published length, 03 leaves it to the profile
             assert defaults[name] == GestureConfig().to_dict()[name]
@@ -95,7 +95,7 @@ def test_a_notebook_without_one_parameters_cell_is_refused(project, count):
         ({"epoch": "3"}, "no parameter 'epoch'; did you mean 'epochs'"),
         ({"epochs": "three"}, "epochs='three': it takes int or None"),
         ({"epochs": "2.5"}, "epochs='2.5': it takes int or None"),
-        ({"stream": "bone"}, "stream='bone': it takes one of joint, limb"),
+        ({"stream": "bone"}, "stream='bone': posec3d takes joint, limb"),
         ({"profile": "fast"}, "one of smoke, quick, paper"),
         ({"test_mirror": "perhaps"}, "bool"),
         ({"epochs": "0"}, "at least 1"),

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from migstudy import runs, tables
-from migstudy.config import PROFILES, GestureConfig
+from migstudy.config.gesture import PROFILES, GestureConfig
 from migstudy.evaluate import evaluate
 from migstudy.fusion import fuse
 from migstudy.results import ablation_runs, find_runs, labelled_scores, provenance, runs_of_data, source_of, stream_runs

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from toy import TINY
 
-from migstudy import config, figures, robustness, runs, train
+from migstudy import figures, robustness, runs, train
 from migstudy import robustness_tables as curves
-from migstudy.config import GestureConfig, RobustnessConfig
+from migstudy.config.gesture import PROFILES, GestureConfig
+from migstudy.config.robustness import RobustnessConfig
 from migstudy.execute import find_notebook, notebook_parameters
 from migstudy.knobs import KNOBS, conditions, knob_values
 from migstudy.robustness_cells import Cells
@@ -79,7 +80,7 @@ def test_the_notebook_takes_exactly_the_fields_of_the_configuration():
     assert defaults == RobustnessConfig().to_dict()
 
 
-@pytest.mark.parametrize("profile", config.PROFILES)
+@pytest.mark.parametrize("profile", PROFILES)
 def test_profiles_fill_everything_and_only_what_is_open(profile):
     asked = RobustnessConfig(profile=profile).resolved()
     assert None not in asked.to_dict().values()
@@ -369,7 +370,7 @@ def test_figures_say_what_they_show_and_are_the_same_bytes_twice(tmp_path):
     for number in (1, 2):
         for name, fig in drawn().items():
             figures.save_figure(fig, name, tmp_path / str(number), {"source": SOURCE, "commit": "c"})
-            for word in ("noise", "px", "joint", "trained value", "always the commonest class", SOURCE):
+            for word in ("noise", "px", "joint", "trained value", "commonest class", "trained: 0.3", SOURCE):
                 assert word in words_of(fig), (name, word)
     for path in sorted((tmp_path / "1").iterdir()):
         assert path.read_bytes() == (tmp_path / "2" / path.name).read_bytes(), path.name

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from migstudy import paths, runs
 from migstudy.code_version import code_version
-from migstudy.config import PROFILES, GestureConfig
+from migstudy.config.gesture import PROFILES, GestureConfig
 from migstudy.runs import Run, finished_runs, open_run, run_id, run_of, same_question
 
 PARAMS = GestureConfig(profile="smoke").resolved().to_dict()

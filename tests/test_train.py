@@ -17,7 +17,7 @@ from toy import TINY, save_toy, tiny, toy_set
 
 from migstudy import train as module
 from migstudy.clips import ClipSet
-from migstudy.config import GestureConfig
+from migstudy.config.gesture import GestureConfig
 from migstudy.data import open_data
 from migstudy.label_embeddings import get_label_embeddings
 from migstudy.models import get_model_class

@@ -8,7 +8,7 @@ import numpy as np
 
 from migstudy.classes import IMIGUE_CLASSES
 from migstudy.clips import Clip, ClipSet
-from migstudy.config import GestureConfig
+from migstudy.config.gesture import GestureConfig
 from migstudy.skeletons import get_topology
 
 NAMES = tuple(IMIGUE_CLASSES[i].name for i in (0, 3, 7))  # real classes, so that the shipped label vectors know them

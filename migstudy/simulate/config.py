@@ -100,7 +100,7 @@ def describe_knobs(profile: str = "quick") -> str:
 
 def parse_knobs(options: Mapping[str, str]) -> dict[str, Any]:
     """Typed knobs from `name=value` texts, three sizes as `14,3,7`; raises ValueError naming the knob and the nearest name."""
-    from migstudy.config import parsed
+    from migstudy.config.parameters import parsed
 
     kinds, values = typing.get_type_hints(SimulatorConfig), {}
     for name, text in options.items():

@@ -1,0 +1,1 @@
+"""The parameters of every task: one flat, typed, frozen dataclass each."""
