@@ -14,6 +14,7 @@ from migstudy.simulate.render.body_mesh import make_body
 from migstudy.simulate.render.face_mesh import add_face
 from migstudy.simulate.render.hands import add_hand
 from migstudy.simulate.render.head import make_head
+from migstudy.simulate.render.pen import PLAYING, Pen
 from migstudy.simulate.render.raster import Canvas, Layer, Primitives, render, render_layer
 from migstudy.simulate.render.room import draw_room, plain_room
 from migstudy.simulate.video import SimulatedVideo
@@ -44,6 +45,7 @@ class Scene:
         self.look = look
         microphone = video.config.microphone
         self.room = plain_room(microphone) if identity_free else draw_room(video.room_rng(), microphone)
+        self.pen = Pen(video) if PLAYING in video.plan.classes else None
         self.body = make_body(look, size.shoulder)
         self.head = make_head(look, np.full(3, size.ear[0] / EAR[0]), person)
         self.template = np.concatenate([size.face[list(_RIGID)], size.ear * np.array([[-1.0, 1, 1], [1.0, 1, 1]])])
@@ -76,6 +78,8 @@ class Scene:
         add_face(shapes, joints[FACE : FACE + 70], axes, head, self.look, units)
         for start in (LEFT_HAND, RIGHT_HAND):
             add_hand(shapes, joints[start : start + 21], size.hand, self.look.skin)
+        if self.pen is not None:
+            self.pen.add(shapes, joints, frame)
         return shapes
 
     def picture(
