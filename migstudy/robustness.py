@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TASK = "08_robustness"
+_WATCH = "migstudy-watch"
 # a motion model sees the joints that paper A's network sees
 _BASELINE_TOPOLOGY = "imigue41"
 BASELINES = {"mean pose": MeanPose, "motion LDA": MotionLDA}
@@ -183,10 +186,29 @@ def _measure(
         under_way |= {cells.path(q) for q in missing.values()}  # trained values are the same for every knob
         if missing:
             jobs.append((condition, missing))
-    work = Parallel(max(1, min(_workers(config), len(jobs))), return_as="generator_unordered")(job(*each) for each in jobs)
+    work = Parallel(max(1, min(_workers(config), len(jobs))), return_as="generator_unordered")(
+        _while_wanted(job(*each)) for each in jobs
+    )
     for _ in tqdm(work, desc=title, total=len(wanted), initial=len(wanted) - len(jobs), mininterval=1, unit="condition"):
         pass
     return {condition: {who: cells.read(q) for who, q in questions.items()} for condition, questions in wanted.items()}
+
+
+def _while_wanted(call: tuple) -> tuple:
+    """A delayed call whose worker ends when the process that asked is gone, instead of waiting for it forever."""
+    return delayed(_call)(os.getpid(), *call)
+
+
+def _call(asker: int, function: Callable, arguments: tuple, named: Mapping[str, Any]) -> None:
+    if os.getpid() != asker and not any(thread.name == _WATCH for thread in threading.enumerate()):
+        threading.Thread(target=_end_with, args=(os.getppid(),), name=_WATCH, daemon=True).start()
+    function(*arguments, **named)
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
 
 
 def _shift(
@@ -214,8 +236,10 @@ def _answers(run: runs.Run, clips: ClipSet, views: int, threads: int) -> pd.Data
     torch.set_num_threads(threads)
     AcceleratorState._reset_state()  # an earlier training's precision would be refused
     accelerator, config = Accelerator(), replace(GestureConfig(**results.params_of(run)), workers=0)
-    model = get_model_class("posec3d").from_pretrained(run.folder)
-    model = accelerator.prepare_model(model.to(memory_format=torch.channels_last_3d), evaluation_mode=True)
+    model = get_model_class(config.model).from_pretrained(run.folder)
+    if not config.on_graph:
+        model = model.to(memory_format=torch.channels_last_3d)
+    model = accelerator.prepare_model(model, evaluation_mode=True)
     return predict(model, clips.to_topology(config.topology), config, accelerator, views)
 
 

@@ -6,15 +6,19 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from migstudy.figures import style
 from migstudy.figures.results import METRIC_NAMES
 
 _COLUMNS = 4
+_TRAINED = "#C9CCD1"
+_LIGHT = ("mean pose", "motion LDA")  # every other model is a network's recipe
 _COLOURS = (style.BLUE, style.VERMILION, style.GREEN, style.PURPLE, style.ORANGE)
 _MARKERS = ("o", "s", "^", "D", "v")
 _KNOBS = {"noise_px": "noise", "fps": "frame rate", "missing_rate": "hands missing", "swaps": "left/right swaps",
@@ -30,7 +34,7 @@ def draw_robustness(
 
     table: a `robustness_table`: knob, value, unit, trained, model and, as shares, of each metric its value, `... low` and
     `... high`. metrics: the first is drawn with its band, a second as a dashed line. majority: top-1 of always answering
-    one class, a dotted line.
+    the class most frequent in training, a dotted line.
     """
     knobs, models = list(dict.fromkeys(table["knob"])), list(dict.fromkeys(table["model"]))
     if not knobs:
@@ -53,8 +57,9 @@ def draw_robustness(
     for first in axes[::columns]:
         first.set_ylabel("share")
     handles = _handles(models)
-    handles += [Line2D([], [], color=style.INK, lw=0.8, ls=(0, (4, 2)), label=METRIC_NAMES[m]) for m in metrics[1:]]
-    _legend(fig, handles, METRIC_NAMES[metrics[0]], majority)
+    for line, metric in zip(("-", (0, (4, 2))), metrics):
+        handles.append(Line2D([], [], color=style.INK, lw=0.8, ls=line, label=METRIC_NAMES[metric]))
+    _legend(fig, handles, majority)
     style.add_source(fig, source)
     return fig
 
@@ -97,8 +102,8 @@ def draw_difficulty(
     last.grid(axis="y")
     points = [dict(marker=_MARKERS[n % 5], color=_COLOURS[n % 5]) for n in range(len(models), len(models) + len(trained))]
     handles = _handles(models)
-    handles += [Line2D([], [], ls="none", ms=4.5, label=f"network, {m}", **look) for m, look in zip(trained, points)]
-    _legend(fig, handles, "", majority)
+    handles += [Line2D([], [], ls="none", ms=4.5, label=_label(m), **look) for m, look in zip(trained, points)]
+    _legend(fig, handles, majority)
     style.add_source(fig, source)
     return fig
 
@@ -111,29 +116,35 @@ def _curve(ax: Axes, rows: pd.DataFrame, metric: str, number: int) -> None:
 
 def _mark_trained(ax: Axes, rows: pd.DataFrame) -> None:
     for value in rows["value"][rows["trained"]].unique():
-        ax.axvline(value, color="#C9CCD1", lw=3.5, zorder=0)
+        ax.axvline(value, color=_TRAINED, lw=3.5, zorder=0)
 
 
 def _finish(ax: Axes, knob: str, rows: pd.DataFrame, majority: float | None) -> None:
     if majority is not None:
         ax.axhline(majority, color=style.GREY, lw=0.9, ls=":", zorder=1)
-    values = np.sort(rows["value"].unique())
-    spread = np.ptp(values)
-    shown = [v for i, v in enumerate(values) if i == 0 or v - values[i - 1] > 0.09 * spread]
-    ax.set_xticks(shown, [f"{v:g}" for v in shown])
-    ax.set(title=_KNOBS.get(knob, knob.replace("_", " ")), xlabel=rows["unit"].iloc[0], ylim=(0, 1))
+    values, shown = sorted(rows["value"].unique()), []
+    for value in [values[0], values[-1], *values[1:-1]]:  # as many numbers as have room
+        if all(abs(value - other) > 0.14 * (values[-1] - values[0]) for other in shown):
+            shown.append(value)
+    ax.set_xticks(values, [f"{v:g}" if v in shown else "" for v in values])
+    trained = ", ".join(f"{v:g}" for v in rows["value"][rows["trained"]].unique())
+    ax.set(title=_KNOBS.get(knob, knob.replace("_", " ")), ylim=(0, 1))
+    ax.set_xlabel(f"{rows['unit'].iloc[0]} (trained: {trained})")
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.grid(axis="y")
 
 
 def _handles(models: Sequence[str]) -> list[Line2D]:
-    return [Line2D([], [], color=_COLOURS[n % 5], marker=_MARKERS[n % 5], ms=3, label=model) for n, model in enumerate(models)]
+    looks = [dict(color=_COLOURS[n % 5], marker=_MARKERS[n % 5]) for n in range(len(models))]
+    return [Line2D([], [], ms=3, label=_label(model), **look) for model, look in zip(models, looks)]
 
 
-def _legend(fig: Figure, handles: list[Line2D], metric: str, majority: float | None) -> None:
-    for handle in handles[: 1 if metric else 0]:
-        handle.set_label(f"{handle.get_label()} ({metric}, 95 % over people)")
-    handles.append(Line2D([], [], color="#C9CCD1", lw=3.5, label="trained value"))
+def _label(model: str) -> str:
+    return model if model in _LIGHT else f"network, {model}"
+
+
+def _legend(fig: Figure, handles: list[Artist], majority: float | None) -> None:
+    handles += [Patch(color=style.GREY, alpha=0.3, lw=0, label="95 % over people"), Patch(color=_TRAINED, label="trained value")]
     if majority is not None:
-        handles.append(Line2D([], [], color=style.GREY, lw=0.9, ls=":", label="always the commonest class"))
-    fig.legend(handles=handles, loc="outside upper left", ncols=5, columnspacing=1.3, handlelength=1.8)
+        handles.append(Line2D([], [], color=style.GREY, lw=0.9, ls=":", label="top-1 of the commonest class"))
+    fig.legend(handles=handles, loc="outside upper left", ncols=7, columnspacing=1.1, handlelength=1.6)
