@@ -96,7 +96,7 @@ def _run(notebook: Path, values: dict[str, Any], quiet: bool) -> Run:
             from migstudy.robustness import open_robustness_run, open_trained_data
 
             config = RobustnessConfig(**values)
-            run = open_robustness_run(config, open_trained_data(config))
+            run = open_robustness_run(config, open_trained_data(config, prove=False))
             values["run_dir"] = str(run.folder)
         else:
             run = open_run(notebook.stem, values, _trained_so_far())
