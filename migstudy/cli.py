@@ -110,6 +110,18 @@ def gallery(
         print(*save_figure(draw_gallery(list(exhibits(seed)), source), "gallery", figure, {"source": source, "command": command}), sep="\n")
 
 
+@app.command()
+def calibrate(
+    recordings: Annotated[Path, typer.Argument(help="Folder of recordings of real people; see migstudy/recordings.py.")],
+    videos: Annotated[int, typer.Option(min=1, help="Simulated videos to compare with.")] = 12,
+) -> None:
+    """Draw the simulator beside recordings of real people: jitter, speeds, limb lengths, losses, with the largest mismatches."""
+    from migstudy.figures.calibration import calibrate as draw
+
+    with _one_message():
+        print(*draw(recordings, videos=videos), sep="\n")
+
+
 @data_app.command()
 def check(
     path: Annotated[Path, typer.Argument(help="Release folder, ClipSet folder, .npz or .pkl.")],

@@ -217,3 +217,18 @@ def test_simulate_hands_its_settings_over(monkeypatch, project):
     os.chdir(project)
     assert_refused(call("simulate", project / "x", "--profile", "fast"), "unknown profile 'fast'")
     assert_refused(call("simulate", project / "x", "--shape", "coco"), "unknown shape 'coco'")
+
+
+def test_gallery_writes_sheet_and_films(monkeypatch, project):
+    from migstudy.simulate import gallery
+
+    few = lambda seed=0, *_, **__: ORIGINAL(seed, csv_classes=(28, 31))  # noqa: E731
+    ORIGINAL = gallery.exhibits
+    monkeypatch.setattr(gallery, "exhibits", few)
+    written = call("gallery", project / "films", "--figure", project / "figures").stdout.split()
+    assert [Path(p).name for p in written] == ["gallery.png", "gallery.pdf", "gallery.json"]
+    assert sorted(p.name for p in (project / "films").iterdir()) == ["28_head_up.mp4", "31_shaking_shoulders.mp4"]
+
+
+def test_calibrate_needs_recordings(project):
+    assert_refused(call("calibrate", project), "holds no recordings")

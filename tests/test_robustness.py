@@ -15,7 +15,7 @@ from toy import TINY
 
 from migstudy import figures, robustness, runs, train
 from migstudy import robustness_tables as curves
-from migstudy.config.gesture import PROFILES, GestureConfig
+from migstudy.config.gesture import GestureConfig
 from migstudy.config.robustness import RobustnessConfig
 from migstudy.execute import find_notebook, notebook_parameters
 from migstudy.knobs import KNOBS, conditions, knob_values

@@ -22,10 +22,6 @@ REAL, SIMULATED = style.BLUE, style.VERMILION
 _SPEAKERS, _SEATED = "half-body speakers", "seated storytellers"
 _PANELS = ((_SPEAKERS, "head"), (_SPEAKERS, "wrists"), (_SPEAKERS, "fingers"), (_SEATED, "head"), (_SEATED, "wrists"))
 _SHOWN = {"shoulder width": "shoulder widths", "head to spine": "head–spine lengths"}
-ABSENT = (
-    "The recordings of real people are not part of the project: name the folder that holds them to compare the simulator with"
-    " them (recordings=...). Nothing is drawn."
-)
 
 
 @style.styled
@@ -150,31 +146,17 @@ def _draw_confidences(ax: Axes, real: Sequence[Track], videos: Sequence[Simulate
 
 
 def calibrate(
-    recordings: str | Path | None, folder: str | Path = "figures", config: SimulatorConfig = PROFILES["quick"], videos: int = 12,
+    recordings: str | Path, folder: str | Path = "figures", config: SimulatorConfig = PROFILES["quick"], videos: int = 12,
     seed: int = 0,
 ) -> list[Path]:  # fmt: skip
     """Compare the simulator with the recordings in a folder: writes `real_vs_simulated.*` and `table_calibration.*`.
 
     Returns the files' paths. Raises FileNotFoundError where the folder holds no known recording.
     """
-    fig, table, sources = _measured(recordings, config, videos, seed)
-    return [*style.save_figure(fig, "real_vs_simulated", folder, sources), *write_calibration(table, sources, folder)]
-
-
-def show_calibration(
-    recordings: str | Path | None = None, config: SimulatorConfig = PROFILES["quick"], videos: int = 12, seed: int = 0
-) -> tuple[Figure, pd.DataFrame] | None:
-    """Figure and table of the comparison for a notebook; without a folder of recordings says so in one line and gives None."""
-    if recordings is None:
-        print(ABSENT)
-        return None
-    return _measured(recordings, config, videos, seed)[:2]
-
-
-def _measured(recordings, config: SimulatorConfig, videos: int, seed: int) -> tuple[Figure, pd.DataFrame, dict]:
     real, simulated = load_recordings(recordings), simulated_videos(config, videos, seed)
     table = compare(real, simulated)
     counts = ", ".join(f"{len(tracks)} {name}" for name, tracks in real.items())
     source = f"recordings of real people ({counts}), not iMiGUE; simulated data: {len(simulated)} videos, seed {seed}"
+    sources = {"source": source, "title": "The simulator beside recordings of real people"}
     fig = draw_real_vs_simulated(real, simulated, table, source)
-    return fig, table, {"source": source, "title": "The simulator beside recordings of real people"}
+    return [*style.save_figure(fig, "real_vs_simulated", folder, sources), *write_calibration(table, sources, folder)]
