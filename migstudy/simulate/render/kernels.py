@@ -44,30 +44,61 @@ def draw_ellipsoids(depth, ident, records, boxes, view, first):
 
 
 @compiled
-def draw_cones(depth, ident, records, boxes, view):
-    """records (n, 14): a, unit axis, length, slope, radius of a, colour, gloss, radius of b.
+def _span(bounds, row):
+    """Columns between which a row of pixels meets the hull of two boxes, bounds (8,) px: x0, y0, x1, y1 of either.
+
+    The hull is the boxes on the way from one to the other; those that touch the row are a stretch of it.
+    """
+    low, high = 0.0, 1.0
+    down = bounds[7] - bounds[3]  # bottom edge at or below the row's upper edge
+    if down > 0:
+        low = max(low, (row - bounds[3]) / down)
+    elif down < 0:
+        high = min(high, (row - bounds[3]) / down)
+    up = bounds[5] - bounds[1]  # top edge at or above the row's lower edge
+    if up > 0:
+        high = min(high, (row + 1 - bounds[1]) / up)
+    elif up < 0:
+        low = max(low, (row + 1 - bounds[1]) / up)
+    if low > high + 1e-9:
+        return 0.0, -1.0
+    left, right = bounds[4] - bounds[0], bounds[6] - bounds[2]
+    return bounds[0] + min(low * left, high * left), bounds[2] + max(low * right, high * right)
+
+
+@compiled
+def draw_cones(depth, ident, records, bounds, view):
+    """records (n, 14): a, unit axis, length, slope, radius of a, colour, gloss, radius of b; bounds (n, 8) px of both balls.
 
     The hull of spheres whose centres run from a to b: |q|^2 - r^2 = (q.w - r g)^2 / (1 - g^2) with q from a, axis w, slope
     g = (r - r_b) / length; the sphere that touches has its centre at (q.w - r g) / (1 - g^2), beyond the ends a ball closes it.
     """
+    _, height, width = depth.shape
     for i in range(len(records)):
         ax, ay, az, wx, wy, wz, length, g, r = records[i, :9]
         rb = records[i, 13]
         cos2 = _ONE - g * g
         bx, by, bz = ax + length * wx, ay + length * wy, az + length * wz
-        for s in range(SAMPLES):
-            for row in range(boxes[i, 1], boxes[i, 3]):
+        fz, rr, rrb, rg = az - bz, r * r, rb * rb, r * g
+        nearest = min(az - r, bz - rb)
+        top = max(0, int(np.floor(min(bounds[i, 1], bounds[i, 5]))))
+        for row in range(top, min(height, int(np.ceil(max(bounds[i, 3], bounds[i, 7]))))):
+            first, last = _span(bounds[i], row)
+            first, last = max(0, int(np.floor(first))), min(width, int(np.ceil(last)))
+            for s in range(SAMPLES):
                 y = view[1] + (np.float32(row) + SAMPLES_AT[s, 1]) * view[3]
                 ey, fy = y * az - ay, y * az - by
-                fz = az - bz
-                for col in range(boxes[i, 0], boxes[i, 2]):
+                dd_y, de_y, ee_y, dw_y, ew_y = y * y + _ONE, y * ey, ey * ey, y * wy + wz, ey * wy - rg
+                for col in range(first, last):
+                    if depth[s, row, col] <= nearest:
+                        continue
                     x = view[0] + (np.float32(col) + SAMPLES_AT[s, 0]) * view[2]
                     ex = x * az - ax
-                    dd, de, ee = x * x + y * y + _ONE, x * ex + y * ey, ex * ex + ey * ey
-                    dw, ew = x * wx + y * wy + wz, ex * wx + ey * wy - r * g
+                    dd, de, cc = x * x + dd_y, x * ex + de_y, ex * ex + ee_y
+                    dw, ew = x * wx + dw_y, ex * wx + ew_y
                     a = cos2 * dd - dw * dw
                     b = cos2 * de - dw * ew
-                    c = cos2 * (ee - r * r) - ew * ew
+                    c = cos2 * (cc - rr) - ew * ew
                     square = b * b - a * c
                     if square < _ZERO and a > _ZERO:
                         continue
@@ -79,12 +110,12 @@ def draw_cones(depth, ident, records, boxes, view):
                         if not (along >= _ZERO and along <= length):
                             u = np.float32(np.inf)
                     if u == np.float32(np.inf):
-                        square = de * de - dd * (ee - r * r)
+                        square = de * de - dd * (cc - rr)
                         if square > _ZERO:
                             u = -(de + np.sqrt(square)) / dd
                         fx = x * az - bx
                         df, ff = x * fx + y * fy + fz, fx * fx + fy * fy + fz * fz
-                        square = df * df - dd * (ff - rb * rb)
+                        square = df * df - dd * (ff - rrb)
                         if square > _ZERO:
                             u = min(u, -(df + np.sqrt(square)) / dd)
                     z = az + u

@@ -8,9 +8,9 @@ import numpy as np
 
 from migstudy.simulate.camera import Camera
 from migstudy.simulate.render.kernels import SAMPLES, draw_cones, draw_ellipsoids, draw_triangles
+from migstudy.simulate.render.project import vertex_normals, view_cones, view_ellipsoids, view_vertices
 from migstudy.simulate.render.shading import occlusion, resolve
 
-NEAR = 0.05  # m; what reaches nearer to the camera than this is left out
 _RADIUS = 0.018  # m, half the width of the blur that finds contact shadows
 
 
@@ -83,13 +83,17 @@ class Primitives:
         and each face's sheet (n,): the number of its mesh if that is closed, else 0."""
         cones = np.concatenate([np.empty((0, 12)), *self._cones])
         ellipsoids = np.concatenate([np.empty((0, 16)), *self._ellipsoids])
-        vertices, faces, sheets, first = [np.empty((0, 11))], [np.empty((0, 3), np.int64)], [np.empty(0, np.int64)], 0
+        vertices = np.empty((sum(len(mesh[0]) for mesh in self._triangles), 11))
+        faces = np.empty((sum(len(mesh[1]) for mesh in self._triangles), 3), np.int64)
+        sheets, first, done = np.empty(len(faces), np.int64), 0, 0
         for number, (place, face, colour, normal, gloss, closed) in enumerate(self._triangles, 1):
-            vertices.append(np.concatenate([place, normal, colour, gloss[:, None], np.full((len(place), 1), float(closed))], 1))
-            faces.append(face + first)
-            sheets.append(np.full(len(face), number * closed))
-            first += len(place)
-        return cones, ellipsoids, np.concatenate(vertices), np.concatenate(faces), np.concatenate(sheets)
+            rows, used = slice(first, first + len(place)), slice(done, done + len(face))
+            vertices[rows, :3], vertices[rows, 3:6], vertices[rows, 6:9] = place, normal, colour
+            vertices[rows, 9], vertices[rows, 10] = gloss, closed
+            np.add(face, first, out=faces[used])
+            sheets[used] = number * closed
+            first, done = rows.stop, used.stop
+        return cones, ellipsoids, vertices, faces, sheets
 
 
 class Canvas:
@@ -112,10 +116,7 @@ class Layer:
 
 def smooth_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """(n, 3) unit normals of a mesh's vertices, each the area-weighted mean of its faces'."""
-    a, b, c = (vertices[faces[:, i]] for i in range(3))
-    across = np.cross(b - a, c - a)
-    normals = np.stack([sum(np.bincount(faces[:, i], across[:, k], len(vertices)) for i in range(3)) for k in range(3)], 1)
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    return vertex_normals(np.ascontiguousarray(vertices, float), np.ascontiguousarray(faces, np.int64))
 
 
 def render(
@@ -143,25 +144,21 @@ def render(
     left = (np.array([x0, y0]) - camera.center) / camera.focal
     view = np.array([*left, *step], np.float32)
     cones, ellipsoids, vertices, faces, sheets = primitives.arrays()
-    _into_view(cones, ellipsoids, vertices, camera)
-    cones, cone_boxes = _visible_cones(cones, left, step, size)
-    ellipsoids, ellipsoid_boxes = _visible_ellipsoids(ellipsoids, left, step, size)
-    depth = vertices[:, 2]
-    columns = np.empty((len(vertices), 3))
-    columns[:, :2] = (vertices[:, :2] / np.maximum(depth, NEAR)[:, None] - left) / step
-    columns[:, 2] = np.where(depth > NEAR, 1 / np.maximum(depth, NEAR), 0.0)
-    away = (vertices[:, 10] > 0) & ((vertices[:, :3] * vertices[:, 3:6]).sum(1) > 0)
+    seen = (np.ascontiguousarray(camera.axes, float), np.asarray(camera.position, float), left, step)
+    cones, cone_bounds = view_cones(cones, *seen, width, height)
+    ellipsoids, ellipsoid_boxes = view_ellipsoids(ellipsoids, *seen, width, height)
+    columns, surface, away = view_vertices(vertices, *seen)
     canvas.depth[:] = background.depth if isinstance(background, Layer) else np.inf
     canvas.ident.fill(-1)
     draw_triangles(canvas.depth, canvas.ident, columns, away, faces, len(cones) + len(ellipsoids))
     draw_ellipsoids(canvas.depth, canvas.ident, ellipsoids, ellipsoid_boxes, view, len(cones))
-    draw_cones(canvas.depth, canvas.ident, cones, cone_boxes, view)
+    draw_cones(canvas.depth, canvas.ident, cones, cone_bounds, view)
     canvas.shade.fill(0)
     if light.shadow > 0:
         occlusion(canvas.depth[0], canvas.ident[0], np.float32(_RADIUS / step[0]), canvas.shade)
         canvas.shade *= np.float32(light.shadow)
     picture = np.empty((height, width, 3), np.uint8)
-    resolve(picture, canvas.depth, canvas.ident, under, cones, ellipsoids, vertices.astype(np.float32), columns, faces, sheets,
+    resolve(picture, canvas.depth, canvas.ident, under, cones, ellipsoids, surface, columns, faces, sheets,
             view, _lamps(light, camera), canvas.shade)  # fmt: skip
     return picture
 
@@ -181,69 +178,3 @@ def _lamps(light: Light, camera: Camera) -> np.ndarray:
     key, fill = (camera.axes @ (np.array(d) / np.linalg.norm(d)) for d in (light.key, light.fill))
     up = camera.axes @ np.array([0.0, 1.0, 0.0])
     return np.array([key, light.key_colour, fill, light.fill_colour, light.ambient, up], np.float32)
-
-
-def _into_view(cones: np.ndarray, ellipsoids: np.ndarray, vertices: np.ndarray, camera: Camera) -> None:
-    """Turns the arrays of `Primitives.arrays`, in place, to camera coordinates and linear colour."""
-    axes, place = camera.axes, camera.position
-    for record in (cones[:, :3], cones[:, 3:6], ellipsoids[:, :3], vertices[:, :3]):
-        record[:] = (record - place) @ axes.T
-    vertices[:, 3:6] = vertices[:, 3:6] @ axes.T
-    ellipsoids[:, 3:12] = (axes @ ellipsoids[:, 3:12].reshape(-1, 3, 3)).reshape(-1, 9)
-    # light adds up in linear colour
-    for colour in (cones[:, 8:11], ellipsoids[:, 12:15], vertices[:, 6:9]):
-        colour[:] = np.clip(colour, 0, 1) ** 2
-
-
-def _extent(center: np.ndarray, spread: np.ndarray, left: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """(n, 4) columns and rows x0, y0, x1, y1 that bound the outline of ellipsoids center (n, 3), spread = axes axes^T (n, 3, 3).
-
-    From the dual of the outline's conic, spread - center center^T (Hartley and Zisserman, Multiple View Geometry, 8.3).
-    """
-    dual = spread - center[:, :, None] * center[:, None, :]
-    bounds = []
-    for k in range(2):
-        half = np.sqrt(np.maximum(dual[:, k, 2] ** 2 - dual[:, k, k] * dual[:, 2, 2], 0))
-        ends = np.stack([dual[:, k, 2] + half, dual[:, k, 2] - half]) / dual[:, 2, 2]
-        bounds.append((np.sort(ends, 0) - left[k]) / step[k])
-    return np.stack([bounds[0][0], bounds[1][0], bounds[0][1], bounds[1][1]], 1)
-
-
-def _boxes(extent: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Whole pixels (n, 4) within the picture, and which boxes are not empty."""
-    limit = np.array([*size, *size])
-    boxes = np.clip(np.stack([*np.floor(extent[:, :2]).T, *np.ceil(extent[:, 2:]).T], 1), 0, limit).astype(np.int64)
-    return boxes, (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-
-
-def _visible_cones(cones: np.ndarray, left: np.ndarray, step: np.ndarray, size: tuple[int, int]) -> tuple:
-    """Records (n, 13) float32 for the kernel (a, axis, length, slope, radius, colour, gloss, radius of b) and boxes (n, 4)."""
-    a, b, ra, rb = cones[:, :3], cones[:, 3:6], cones[:, 6], cones[:, 7]
-    front = np.minimum(a[:, 2] - ra, b[:, 2] - rb) > NEAR
-    cones, a, b, ra, rb = (x[front] for x in (cones, a, b, ra, rb))
-    length = np.linalg.norm(b - a, axis=1)
-    # one ball within the other: the larger alone
-    swallowed = length <= np.abs(ra - rb) + 1e-6
-    first = np.where((rb > ra)[:, None] & swallowed[:, None], b, a)
-    radius = np.where(swallowed, np.maximum(ra, rb), ra)
-    axis = np.where(swallowed[:, None], [0.0, 0.0, 1.0], (b - a) / np.maximum(length, 1e-9)[:, None])
-    slope = np.where(swallowed, 0.0, (ra - rb) / np.maximum(length, 1e-9))
-    record = np.concatenate(
-        [first, axis, np.where(swallowed, 0.0, length)[:, None], slope[:, None], radius[:, None], cones[:, 8:12],
-         np.where(swallowed, radius, rb)[:, None]], 1,
-    )  # fmt: skip
-    eye = np.eye(3)
-    at_a, at_b = (_extent(c, (r**2)[:, None, None] * eye, left, step) for c, r in ((a, ra), (b, rb)))
-    extent = np.concatenate([np.minimum(at_a[:, :2], at_b[:, :2]), np.maximum(at_a[:, 2:], at_b[:, 2:])], 1)
-    boxes, keep = _boxes(extent, size)
-    return record[keep].astype(np.float32), boxes[keep]
-
-
-def _visible_ellipsoids(ellipsoids: np.ndarray, left: np.ndarray, step: np.ndarray, size: tuple[int, int]) -> tuple:
-    """Records (n, 16) float32 for the kernel (centre, inverse axes, colour, gloss) and boxes (n, 4)."""
-    axes = ellipsoids[:, 3:12].reshape(-1, 3, 3)
-    front = ellipsoids[:, 2] - np.linalg.norm(axes[:, 2], axis=-1) > NEAR
-    ellipsoids, axes = ellipsoids[front], axes[front]
-    record = np.concatenate([ellipsoids[:, :3], np.linalg.inv(axes).reshape(-1, 9), ellipsoids[:, 12:16]], 1)
-    boxes, keep = _boxes(_extent(ellipsoids[:, :3], axes @ axes.transpose(0, 2, 1), left, step), size)
-    return record[keep].astype(np.float32), boxes[keep]

@@ -11,7 +11,7 @@ _ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
 
 
 @compiled
-def _surface(number, x, y, z, col, row, cones, ellipsoids, vertices, columns, faces, out):
+def _surface(number, x, y, z, col, row, cones, ellipsoids, surface, columns, faces, out):
     """Unit normal, colour and gloss (7) into `out` of primitive `number` where the ray (x, y, 1) meets it at depth z."""
     if number < len(cones):
         i = number
@@ -45,7 +45,7 @@ def _surface(number, x, y, z, col, row, cones, ellipsoids, vertices, columns, fa
         total = of_p + of_q + of_r
         wp, wq, wr = np.float32(of_p / total), np.float32(of_q / total), np.float32(of_r / total)
         for k in range(7):
-            out[k] = wp * vertices[a, 3 + k] + wq * vertices[b, 3 + k] + wr * vertices[c, 3 + k]
+            out[k] = wp * surface[a, k] + wq * surface[b, k] + wr * surface[c, k]
     size = np.sqrt(out[0] * out[0] + out[1] * out[1] + out[2] * out[2]) + np.float32(1e-12)
     # both sides of a sheet are seen and lit; a smooth outline's normals may lean away a little without being its back
     if out[0] * x + out[1] * y + out[2] > np.float32(0.35) * size:
@@ -168,7 +168,7 @@ def _shade_of(shade, depth, s, row, col):
 
 
 @compiled
-def resolve(picture, depth, ident, background, cones, ellipsoids, vertices, columns, faces, sheets, view, lamps, shade):
+def resolve(picture, depth, ident, background, cones, ellipsoids, surface, columns, faces, sheets, view, lamps, shade):
     """Shades what each pixel's samples see and writes their mean as sRGB into picture (h, w, 3).
 
     A pixel within one primitive, or one sheet (faces of the same number in sheets (m,), 0 for none), is shaded once; others at
@@ -208,7 +208,7 @@ def resolve(picture, depth, ident, background, cones, ellipsoids, vertices, colu
                 sy = _HALF if same else SAMPLES_AT[s, 1]
                 z = _HALF * (near + far) if same else depth[s, row, col]
                 x, y = view[0] + (np.float32(col) + sx) * view[2], view[1] + (np.float32(row) + sy) * view[3]
-                _surface(number, x, y, z, np.float32(col) + sx, np.float32(row) + sy, cones, ellipsoids, vertices, columns,
+                _surface(number, x, y, z, np.float32(col) + sx, np.float32(row) + sy, cones, ellipsoids, surface, columns,
                          faces, out)  # fmt: skip
                 _shade(out, x, y, lamps, colour)
                 dark = _ONE - (shade[row, col] if same or flat else _shade_of(shade, depth, s, row, col))
