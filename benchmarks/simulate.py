@@ -20,8 +20,8 @@ import xlsxwriter
 from record import best_seconds, interleaved, save_result, show
 
 from migstudy.simulate import PROFILES, simulate, simulate_video
-from migstudy.simulate.camera import visibility
 from migstudy.simulate.detector import detect
+from migstudy.simulate.occlusion import visibility
 from migstudy.simulate.plan import make_plan
 from migstudy.simulate.render.film import render_faces, render_video
 from migstudy.simulate.sheet import write_sheet
@@ -40,8 +40,8 @@ def main(videos: int, whole: bool) -> None:
 
     def detection() -> None:
         for video in made:
-            pixels = video.shots.project(video.motion.joints)
-            detect(pixels, visibility(video.motion.joints, pixels, video.shots, config), config, np.random.default_rng(0))
+            pixels, rng = video.shots.project(video.motion.joints), np.random.default_rng(0)
+            detect(pixels, visibility(video.motion.joints, pixels, video.shots, config), config, rng, video.shots.starts)
 
     note("skeletons", best_seconds(lambda: [simulate_video(p, subjects[p.subject], config, seed) for p in plan[:videos]]))
     note("  of it camera and detector", best_seconds(detection))
