@@ -136,7 +136,7 @@ def measure_shifted(config: RobustnessConfig, data: TrainedData, groups: results
             fitted.append(MotionLDA().fit(data.train.to_topology(_BASELINE_TOPOLOGY)))
         simulation = replace(data.config, **{condition[0]: condition[1]})
         who = [(q, folders.get(model, fitted[0] if fitted else None)) for model, q in missing.items()]
-        return delayed(_shift)(simulation, data.seed, data.test.index, who, config.test_clips, _threads(config), cells)
+        return delayed(_shift)(simulation, data.config, data.seed, data.test.index, who, config.test_clips, _threads(config), cells)
 
     answers = _measure(wanted, job, config, cells, "shifted tests")
     return {c: {name: [answers[c][who] for who in several] for name, several in models.items()} for c in asked}
@@ -217,10 +217,10 @@ def _end_with(parent: int) -> None:
 
 
 def _shift(
-    simulation: SimulatorConfig, seed: int, expected: pd.DataFrame, asked: Sequence[tuple[Question, Any]], views: int,
-    threads: int, cells: Cells,
+    simulation: SimulatorConfig, trained: SimulatorConfig, seed: int, expected: pd.DataFrame,
+    asked: Sequence[tuple[Question, Any]], views: int, threads: int, cells: Cells,
 ) -> None:  # fmt: skip
-    clips = simulate_clips(simulation, seed, ("test",))
+    clips = simulate_clips(simulation, seed, ("test",), 1, "clip", trained)  # the same gestures whatever people's habits
     if not all(clips.index[name].equals(expected[name]) for name in ("clip_id", "label", "subject")):
         raise ValueError(f"{asked[0][0]['name']}: this value changes which clips there are, so nothing can be paired")
     for question, model in asked:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -117,10 +118,23 @@ def test_the_trained_value_is_the_data_bit_for_bit(data):
 @pytest.mark.parametrize("knob", sorted(KNOBS))
 def test_a_knob_changes_how_clips_look_and_not_which_there_are(data, knob):
     value = max(KNOBS[knob], key=lambda v: abs(v - getattr(data.config, knob)))
-    turned = simulate_clips(replace(data.config, **{knob: value}), data.seed, ("test",))
+    turned = simulate_clips(replace(data.config, **{knob: value}), data.seed, ("test",), planned=data.config)
     for name in ("clip_id", "label", "subject", "video", "split"):
         assert turned.index[name].equals(data.test.index[name])
     assert not robustness._equal(turned, data.test), "nor does it do nothing"
+
+
+@pytest.mark.parametrize("style", [0.0, 3.0])
+def test_the_same_gestures_are_asked_of_people_more_or_less_alike(style, tmp_path):
+    """Habits grow with the knob and would deal other gestures to the videos; the comparison keeps the trained ones."""
+    trained = replace(PROFILES["smoke"], subjects=(1, 1, 3), videos_per_subject=2, clips=(2, 2, 30), min_clips=(0, 0, 0))
+    expected = simulate_clips(trained, 0, ("test",)).index
+    turned = replace(trained, subject_style=style)
+    assert not simulate_clips(turned, 0, ("test",)).index["label"].equals(expected["label"])
+    cells, question = Cells(tmp_path), {"name": "shifted-style"}
+    model = SimpleNamespace(predict_scores=lambda clips: clips.index[["clip_id", "label"]].copy())
+    robustness._shift(turned, trained, 0, expected, [(question, model)], 1, 1, cells)
+    assert cells.read(question)["label"].tolist() == expected["label"].tolist()
 
 
 def test_other_data_are_refused(project, data, tmp_path, monkeypatch):

@@ -75,18 +75,22 @@ def simulate_video(plan: VideoPlan, subject: Subject, config: SimulatorConfig, s
 
 
 def simulate_clips(
-    config: SimulatorConfig, seed: int = 0, splits: Sequence[str] = SPLITS, workers: int = 1, unit: str = "clip"
-) -> ClipSet:
+    config: SimulatorConfig, seed: int = 0, splits: Sequence[str] = SPLITS, workers: int = 1, unit: str = "clip",
+    planned: SimulatorConfig | None = None,
+) -> ClipSet:  # fmt: skip
     """The clips that a written release of these settings would hold, without files.
 
     splits: of train, validate, test. unit: "clip" = labelled segments, "video" = whole videos labelled 0 lose / 1 win, as the
-    release's reader has them. workers: processes. Raises ValueError for an unknown split or unit.
+    release's reader has them. workers: processes. planned: settings by which gestures are dealt to videos where they are not
+    these (people's habits grow with `subject_style`); sizes must agree. Raises ValueError for an unknown split or unit.
     """
     unknown = sorted(set(splits) - set(SPLITS))
     if unknown or unit not in ("clip", "video"):
         what, known = ("split", SPLITS) if unknown else ("unit", ("clip", "video"))
         raise ValueError(f"unknown {what} {(unknown or [unit])[0]!r}; choose {', '.join(known)}")
     plan, subjects = make_plan(config, seed)
+    if planned is not None and planned != config:
+        plan, _ = make_plan(planned, seed)
     jobs = sorted((p for p in plan if p.split in splits), key=lambda p: (SPLITS.index(p.split), p.video))
     cut = _whole if unit == "video" else _segments
     parts = Parallel(workers)(delayed(_cut)(cut, p, subjects[p.subject], config, seed) for p in jobs)
