@@ -39,10 +39,10 @@ def add_face(
     mesh, (colours, gloss) = face_mesh(), _paint(*_looks(appearance))
     normals = smooth_normals(vertices, mesh.faces)
     normals[mesh.seam[1]] = normals[mesh.seam[0]]  # no edge along the jaw
-    primitives.triangles(head + vertices @ head_axes.T, mesh.faces, colours, normals @ head_axes.T, gloss)
+    primitives.triangles(head + vertices @ head_axes.T, mesh.faces, colours, normals @ head_axes.T, gloss, fine=True)
     place, normals, faces = _eyes(local)
     colours, gloss = _paint_eyes(tuple(appearance.eyes), appearance.plain)
-    primitives.triangles(head + place @ head_axes.T, faces, colours, normals @ head_axes.T, gloss)
+    primitives.triangles(head + place @ head_axes.T, faces, colours, normals @ head_axes.T, gloss, fine=True)
 
 
 def face_vertices(landmarks: np.ndarray, units: Mapping[str, float]) -> np.ndarray:

@@ -59,7 +59,7 @@ def _ends(along, depth, spread, mixed, deep, left, step):
 
 @compiled
 def view_vertices(vertices, axes, place, left, step):
-    """Of vertices (n, 11) in the room: columns (n, 3) px, px, 1 / depth (0 where too near); surface (n, 7) float32 normal, linear
+    """Of vertices (n, 12) in the room: columns (n, 3) px, px, 1 / depth (0 where too near); surface (n, 7) float32 normal, linear
     colour, gloss as the camera sees them; away (n,) whether it faces away from the camera and may be left out."""
     n = len(vertices)
     columns, surface, away = np.empty((n, 3)), np.empty((n, 7), np.float32), np.empty(n, np.bool_)

@@ -9,7 +9,7 @@ import numpy as np
 from migstudy.simulate.camera import Camera
 from migstudy.simulate.render.kernels import SAMPLES, draw_cones, draw_ellipsoids, draw_triangles
 from migstudy.simulate.render.project import vertex_normals, view_cones, view_ellipsoids, view_vertices
-from migstudy.simulate.render.shading import occlusion, resolve
+from migstudy.simulate.render.shading import light_vertices, occlusion, resolve
 
 _RADIUS = 0.018  # m, half the width of the blur that finds contact shadows
 
@@ -36,7 +36,7 @@ class Primitives:
 
     _cones: list[np.ndarray] = field(default_factory=list)  # a, b, radii, colour, gloss
     _ellipsoids: list[np.ndarray] = field(default_factory=list)  # centre, axes, colour, gloss
-    _triangles: list[tuple] = field(default_factory=list)  # vertices, faces, colours, normals, gloss, closed
+    _triangles: list[tuple] = field(default_factory=list)  # vertices, faces, colours, normals, gloss, closed, fine
 
     def cone(self, a, b, radius_a: float, radius_b: float, colour, gloss: float = 0.0) -> None:
         """The hull of two spheres: a, b (3,) m with their radii in m; equal radii make a capsule, a == b a sphere."""
@@ -61,16 +61,17 @@ class Primitives:
         record[:, 15] = gloss
         self._ellipsoids.append(record)
 
-    def triangles(self, vertices, faces, colours, normals=None, gloss=0.0, closed: bool = False) -> None:
+    def triangles(self, vertices, faces, colours, normals=None, gloss=0.0, closed=False, fine=False) -> None:
         """A mesh: vertices (n, 3) m, faces (m, 3) int, colours (3,) or (n, 3), normals (n, 3) or None for smooth ones.
 
         Both sides of a face are drawn and lit, unless it is closed: then its normals point outwards, and what they turn away
-        from the camera is left out. gloss: scalar or (n,).
+        from the camera is left out. fine: its faces are about as small as pixels, so that light at its vertices will do.
+        gloss: scalar or (n,).
         """
         vertices, faces = np.asarray(vertices, float), np.asarray(faces, np.int64)
         normals = smooth_normals(vertices, faces) if normals is None else np.asarray(normals, float)
         colours = np.broadcast_to(np.asarray(colours, float), vertices.shape)
-        self._triangles.append((vertices, faces, colours, normals, np.broadcast_to(gloss, len(vertices)), closed))
+        self._triangles.append((vertices, faces, colours, normals, np.broadcast_to(gloss, len(vertices)), closed, fine))
 
     def extend(self, other: Primitives) -> None:
         """Adds everything of `other`."""
@@ -79,17 +80,17 @@ class Primitives:
         self._triangles += other._triangles
 
     def arrays(self) -> tuple[np.ndarray, ...]:
-        """cones (n, 12), ellipsoids (n, 16), vertices (n, 11: place, normal, colour, gloss, closed), faces (n, 3),
+        """cones (n, 12), ellipsoids (n, 16), vertices (n, 12: place, normal, colour, gloss, closed, fine), faces (n, 3),
         and each face's sheet (n,): the number of its mesh if that is closed, else 0."""
         cones = np.concatenate([np.empty((0, 12)), *self._cones])
         ellipsoids = np.concatenate([np.empty((0, 16)), *self._ellipsoids])
-        vertices = np.empty((sum(len(mesh[0]) for mesh in self._triangles), 11))
+        vertices = np.empty((sum(len(mesh[0]) for mesh in self._triangles), 12))
         faces = np.empty((sum(len(mesh[1]) for mesh in self._triangles), 3), np.int64)
         sheets, first, done = np.empty(len(faces), np.int64), 0, 0
-        for number, (place, face, colour, normal, gloss, closed) in enumerate(self._triangles, 1):
+        for number, (place, face, colour, normal, gloss, closed, fine) in enumerate(self._triangles, 1):
             rows, used = slice(first, first + len(place)), slice(done, done + len(face))
             vertices[rows, :3], vertices[rows, 3:6], vertices[rows, 6:9] = place, normal, colour
-            vertices[rows, 9], vertices[rows, 10] = gloss, closed
+            vertices[rows, 9], vertices[rows, 10], vertices[rows, 11] = gloss, closed, fine
             np.add(face, first, out=faces[used])
             sheets[used] = number * closed
             first, done = rows.stop, used.stop
@@ -148,6 +149,8 @@ def render(
     cones, cone_bounds = view_cones(cones, *seen, width, height)
     ellipsoids, ellipsoid_boxes = view_ellipsoids(ellipsoids, *seen, width, height)
     columns, surface, away = view_vertices(vertices, *seen)
+    lamps = _lamps(light, camera)
+    light_vertices(surface, columns, vertices[:, 11], view, lamps)
     canvas.depth[:] = background.depth if isinstance(background, Layer) else np.inf
     canvas.ident.fill(-1)
     draw_triangles(canvas.depth, canvas.ident, columns, away, faces, len(cones) + len(ellipsoids))
@@ -159,7 +162,7 @@ def render(
         canvas.shade *= np.float32(light.shadow)
     picture = np.empty((height, width, 3), np.uint8)
     resolve(picture, canvas.depth, canvas.ident, under, cones, ellipsoids, surface, columns, faces, sheets,
-            view, _lamps(light, camera), canvas.shade)  # fmt: skip
+            view, lamps, canvas.shade)  # fmt: skip
     return picture
 
 

@@ -11,94 +11,120 @@ _ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
 
 
 @compiled
-def _surface(number, x, y, z, col, row, cones, ellipsoids, surface, columns, faces, out):
-    """Unit normal, colour and gloss (7) into `out` of primitive `number` where the ray (x, y, 1) meets it at depth z."""
-    if number < len(cones):
-        i = number
-        qx, qy, qz = x * z - cones[i, 0], y * z - cones[i, 1], z - cones[i, 2]
-        wx, wy, wz, g = cones[i, 3], cones[i, 4], cones[i, 5], cones[i, 7]
-        along = (qx * wx + qy * wy + qz * wz - cones[i, 8] * g) / (_ONE - g * g)
-        along = min(max(along, _ZERO), cones[i, 6])
-        out[0], out[1], out[2] = qx - along * wx, qy - along * wy, qz - along * wz
-        for k in range(4):
-            out[3 + k] = cones[i, 9 + k]
-    elif number < len(cones) + len(ellipsoids):
-        i = number - len(cones)
-        qx, qy, qz = x * z - ellipsoids[i, 0], y * z - ellipsoids[i, 1], z - ellipsoids[i, 2]
-        out[0] = out[1] = out[2] = _ZERO
-        for r in range(3, 12, 3):
-            u = ellipsoids[i, r] * qx + ellipsoids[i, r + 1] * qy + ellipsoids[i, r + 2] * qz
-            for k in range(3):
-                out[k] += ellipsoids[i, r + k] * u
-        for k in range(4):
-            out[3 + k] = ellipsoids[i, 12 + k]
-    else:
-        i = number - len(cones) - len(ellipsoids)
-        a, b, c = faces[i, 0], faces[i, 1], faces[i, 2]
-        px, py = columns[a, 0], columns[a, 1]
-        qx, qy, rx, ry = columns[b, 0] - px, columns[b, 1] - py, columns[c, 0] - px, columns[c, 1] - py
-        area, dx, dy = qx * ry - qy * rx, col - px, row - py
-        of_q = min(max((ry * dx - rx * dy) / area, 0.0), 1.0)
-        of_r = min(max((qx * dy - qy * dx) / area, 0.0), 1.0)
-        of_p = max(1.0 - of_q - of_r, 0.0) * columns[a, 2]
-        of_q, of_r = of_q * columns[b, 2], of_r * columns[c, 2]
-        total = of_p + of_q + of_r
-        wp, wq, wr = np.float32(of_p / total), np.float32(of_q / total), np.float32(of_r / total)
-        for k in range(7):
-            out[k] = wp * surface[a, k] + wq * surface[b, k] + wr * surface[c, k]
-    size = np.sqrt(out[0] * out[0] + out[1] * out[1] + out[2] * out[2]) + np.float32(1e-12)
-    # both sides of a sheet are seen and lit; a smooth outline's normals may lean away a little without being its back
-    if out[0] * x + out[1] * y + out[2] > np.float32(0.35) * size:
+def _facing(nx, ny, nz, x, y):
+    """The unit normal that looks at the camera along the ray (x, y, 1).
+
+    Both sides of a sheet are seen and lit; a smooth outline's normals may lean away a little without being its back.
+    """
+    size = np.sqrt(nx * nx + ny * ny + nz * nz) + np.float32(1e-12)
+    if nx * x + ny * y + nz > np.float32(0.35) * size:
         size = -size
-    for k in range(3):
-        out[k] /= size
+    return nx / size, ny / size, nz / size
 
 
 @compiled
-def _shade(out, x, y, lamps, colour):
-    """Lambert light of key, fill and surroundings, brighter from above, and a highlight; linear colour (3) into `colour`."""
-    nx, ny, nz = out[0], out[1], out[2]
+def _surface(number, x, y, z, col, row, cones, ellipsoids, surface, columns, faces):
+    """Normal of any length, colour and gloss of primitive `number` where the ray (x, y, 1) meets it at depth z."""
+    if number < len(cones):
+        c = cones[number]
+        qx, qy, qz = x * z - c[0], y * z - c[1], z - c[2]
+        wx, wy, wz, g = c[3], c[4], c[5], c[7]
+        along = (qx * wx + qy * wy + qz * wz - c[8] * g) / (_ONE - g * g)
+        along = min(max(along, _ZERO), c[6])
+        return qx - along * wx, qy - along * wy, qz - along * wz, c[9], c[10], c[11], c[12]
+    number -= len(cones)
+    if number < len(ellipsoids):
+        e = ellipsoids[number]
+        qx, qy, qz = x * z - e[0], y * z - e[1], z - e[2]
+        u, v, w = e[3] * qx + e[4] * qy + e[5] * qz, e[6] * qx + e[7] * qy + e[8] * qz, e[9] * qx + e[10] * qy + e[11] * qz
+        return (
+            e[3] * u + e[6] * v + e[9] * w, e[4] * u + e[7] * v + e[10] * w, e[5] * u + e[8] * v + e[11] * w,
+            e[12], e[13], e[14], e[15],
+        )  # fmt: skip
+    number -= len(ellipsoids)
+    a, b, c = faces[number, 0], faces[number, 1], faces[number, 2]
+    px, py = columns[a, 0], columns[a, 1]
+    qx, qy, rx, ry = columns[b, 0] - px, columns[b, 1] - py, columns[c, 0] - px, columns[c, 1] - py
+    inverse, dx, dy = 1.0 / (qx * ry - qy * rx), col - px, row - py
+    of_q = min(max((ry * dx - rx * dy) * inverse, 0.0), 1.0)
+    of_r = min(max((qx * dy - qy * dx) * inverse, 0.0), 1.0)
+    of_p = max(1.0 - of_q - of_r, 0.0) * columns[a, 2]
+    of_q, of_r = of_q * columns[b, 2], of_r * columns[c, 2]
+    inverse = 1.0 / (of_p + of_q + of_r)
+    wp, wq, wr = np.float32(of_p * inverse), np.float32(of_q * inverse), np.float32(of_r * inverse)
+    p, q, r = surface[a], surface[b], surface[c]
+    red, green, blue = wp * p[3] + wq * q[3] + wr * r[3], wp * p[4] + wq * q[4] + wr * r[4], wp * p[5] + wq * q[5] + wr * r[5]
+    if p[6] < _ZERO:
+        return _ZERO, _ZERO, _ONE, red, green, blue, p[6]
+    return (
+        wp * p[0] + wq * q[0] + wr * r[0], wp * p[1] + wq * q[1] + wr * r[1], wp * p[2] + wq * q[2] + wr * r[2],
+        red, green, blue, wp * p[6] + wq * q[6] + wr * r[6],
+    )  # fmt: skip
+
+
+@compiled
+def _shade(nx, ny, nz, red, green, blue, gloss, x, y, lamps):
+    """Linear colour under Lambert light of key, fill and surroundings, brighter from above, and a highlight."""
+    nx, ny, nz = _facing(nx, ny, nz, x, y)
     key = max(nx * lamps[0, 0] + ny * lamps[0, 1] + nz * lamps[0, 2], _ZERO)
     fill = max(nx * lamps[2, 0] + ny * lamps[2, 1] + nz * lamps[2, 2], _ZERO)
     up = nx * lamps[5, 0] + ny * lamps[5, 1] + nz * lamps[5, 2]
     around = np.float32(0.8) + np.float32(0.2) * up
     shine = _ZERO
-    if out[6] > _ZERO:
-        size = np.sqrt(x * x + y * y + _ONE)
-        hx, hy, hz = lamps[0, 0] - x / size, lamps[0, 1] - y / size, lamps[0, 2] - _ONE / size
+    if gloss > _ZERO:
+        size = _ONE / np.sqrt(x * x + y * y + _ONE)
+        hx, hy, hz = lamps[0, 0] - x * size, lamps[0, 1] - y * size, lamps[0, 2] - size
         shine = max((nx * hx + ny * hy + nz * hz) / np.sqrt(hx * hx + hy * hy + hz * hz), _ZERO)
         for _ in range(4):
             shine *= shine
-        shine *= out[6]
-    for k in range(3):
-        colour[k] = out[3 + k] * (key * lamps[1, k] + fill * lamps[3, k] + around * lamps[4, k]) + shine * lamps[1, k]
+        shine *= gloss
+    return (
+        red * (key * lamps[1, 0] + fill * lamps[3, 0] + around * lamps[4, 0]) + shine * lamps[1, 0],
+        green * (key * lamps[1, 1] + fill * lamps[3, 1] + around * lamps[4, 1]) + shine * lamps[1, 1],
+        blue * (key * lamps[1, 2] + fill * lamps[3, 2] + around * lamps[4, 2]) + shine * lamps[1, 2],
+    )
 
 
 @compiled
-def _box(plane, radius):
-    """In place, the sums of plane (h, w) over a square window of 2 radius + 1 px, cut at the border."""
-    height, width = plane.shape
-    line = np.empty(width, np.float32)
+def light_vertices(surface, columns, fine, view, lamps):
+    """Lights the vertices of fine meshes: in surface (n, 7), in place, their colour becomes the lit one and their gloss -1."""
+    for i in range(len(surface)):
+        if fine[i]:
+            x, y = view[0] + np.float32(columns[i, 0]) * view[2], view[1] + np.float32(columns[i, 1]) * view[3]
+            v = surface[i]
+            v[3], v[4], v[5] = _shade(v[0], v[1], v[2], v[3], v[4], v[5], v[6], x, y, lamps)
+            v[6] = -_ONE
+
+
+@compiled
+def _blur(sums, radius):
+    """In place, the sums of each plane of sums (h, w, 3) over a square window of 2 radius + 1 px, cut at the border."""
+    height, width = sums.shape[:2]
+    line = np.empty((width, 3), np.float32)
     for row in range(height):
-        total = 0.0
-        for col in range(min(radius, width)):
-            total += plane[row, col]
-        for col in range(width):
+        a, b, c = 0.0, 0.0, 0.0  # side by side: three sums cost hardly more time than one
+        for col in range(-radius, width):
             if col + radius < width:
-                total += plane[row, col + radius]
+                p = sums[row, col + radius]
+                a, b, c = a + p[0], b + p[1], c + p[2]
             if col - radius - 1 >= 0:
-                total -= plane[row, col - radius - 1]
-            line[col] = total
-        plane[row] = line
-    source, totals = plane.copy(), np.zeros(width)
-    for row in range(min(radius, height)):
-        totals += source[row]
-    for row in range(height):
+                p = sums[row, col - radius - 1]
+                a, b, c = a - p[0], b - p[1], c - p[2]
+            if col >= 0:
+                line[col, 0], line[col, 1], line[col, 2] = a, b, c
+        sums[row] = line
+    source, totals = sums.copy().reshape(height, 3 * width), np.zeros(3 * width)
+    target = sums.reshape(height, 3 * width)
+    for row in range(-radius, height):
         if row + radius < height:
-            totals += source[row + radius]
+            for k in range(3 * width):
+                totals[k] += source[row + radius, k]
         if row - radius - 1 >= 0:
-            totals -= source[row - radius - 1]
-        plane[row] = totals
+            for k in range(3 * width):
+                totals[k] -= source[row - radius - 1, k]
+        if row >= 0:
+            for k in range(3 * width):
+                target[row, k] = totals[k]
 
 
 @compiled
@@ -127,41 +153,39 @@ def occlusion(depth, ident, reach, shade):
     radius = max(1, int(reach / middle))
     top, first = max(0, top - 2 * radius), max(0, first - 2 * radius)
     bottom, last = min(height, bottom + 2 * radius + 1), min(width, last + 2 * radius + 1)
-    sums = np.zeros((3, bottom - top, last - first), np.float32)  # of 1, depth and its square
+    sums = np.zeros((bottom - top, last - first, 3), np.float32)  # of 1, depth and its square
     for row in range(top, bottom):
         for col in range(first, last):
             if ident[row, col] >= 0:
                 z = depth[row, col] - middle
-                sums[0, row - top, col - first] = _ONE
-                sums[1, row - top, col - first] = z
-                sums[2, row - top, col - first] = z * z
-    for k in range(3):
-        for _ in range(2):
-            _box(sums[k], radius)
+                at = sums[row - top, col - first]
+                at[0], at[1], at[2] = _ONE, z, z * z
+    for _ in range(2):
+        _blur(sums, radius)
     area = _ONE / np.float32((2 * radius + 1) ** 4)
     for row in range(top, bottom):
         for col in range(first, last):
-            r, c = row - top, col - first
-            if depth[row, col] == np.inf or sums[0, r, c] == _ZERO:
+            count_of, sum_of, square_of = sums[row - top, col - first]
+            if depth[row, col] == np.inf or count_of == _ZERO:
                 continue
             z = depth[row, col] - middle
-            nearer = (z * sums[0, r, c] - sums[1, r, c]) * area
+            nearer = (z * count_of - sum_of) * area
             if nearer <= _SLACK:
                 continue
-            square = (z * z * sums[0, r, c] - np.float32(2) * z * sums[1, r, c] + sums[2, r, c]) * area
+            square = (z * z * count_of - np.float32(2) * z * sum_of + square_of) * area
             away, share = square / nearer, (nearer - _SLACK) * nearer / square
             close = min(max((_FAR - away) / (_FAR - _CLOSE), _ZERO), _ONE)
             shade[row, col] = min(np.float32(2) * share, _ONE) * close * close
 
 
 @compiled
-def _shade_of(shade, depth, s, row, col):
-    """The shade of one sample of an outline's pixel: that of the neighbour which lies at its depth."""
+def _shade_of(shade, depth, z, row, col):
+    """The shade at depth z within an outline's pixel: that of the neighbour which lies nearest in depth."""
     height, width = shade.shape
     best, value = np.float32(np.inf), _ZERO
     for r in range(max(row - 1, 0), min(row + 2, height)):
         for c in range(max(col - 1, 0), min(col + 2, width)):
-            away = abs(depth[0, r, c] - depth[s, row, col])
+            away = abs(depth[0, r, c] - z)
             if away < best:
                 best, value = away, shade[r, c]
     return value
@@ -171,22 +195,18 @@ def _shade_of(shade, depth, s, row, col):
 def resolve(picture, depth, ident, background, cones, ellipsoids, surface, columns, faces, sheets, view, lamps, shade):
     """Shades what each pixel's samples see and writes their mean as sRGB into picture (h, w, 3).
 
-    A pixel within one primitive, or one sheet (faces of the same number in sheets (m,), 0 for none), is shaded once; others at
-    each sample. shade: (h, w) 0 lit to 1 dark.
+    Samples that see one primitive, or one sheet (faces of the same number in sheets (m,), 0 for none), are shaded once, in
+    their middle. shade: (h, w) 0 lit to 1 dark.
     """
     height, width = picture.shape[:2]
     picture[:] = background
-    first = len(cones) + len(ellipsoids)
-    out, colour, mean = np.empty(7, np.float32), np.empty(3, np.float32), np.empty(3, np.float32)
+    first, per_sample = len(cones) + len(ellipsoids), np.float32(1 / SAMPLES)
     for row in range(height):
         for col in range(width):
-            number, same = ident[0, row, col], True
+            empty = ident[0, row, col] < 0
             for s in range(1, SAMPLES):
-                other = ident[s, row, col]
-                if other != number:
-                    same = same and number >= first and other >= first
-                    same = same and sheets[number - first] > 0 and sheets[number - first] == sheets[other - first]
-            if same and number < 0:
+                empty &= ident[s, row, col] < 0
+            if empty:
                 if shade[row, col] > _ZERO:
                     dark = np.sqrt(_ONE - shade[row, col])
                     for k in range(3):
@@ -196,27 +216,34 @@ def resolve(picture, depth, ident, background, cones, ellipsoids, surface, colum
             for s in range(1, SAMPLES):
                 near, far = min(near, depth[s, row, col]), max(far, depth[s, row, col])
             flat = far - near < np.float32(0.01)
-            mean[:] = _ZERO
+            red = green = blue = _ZERO
+            done = 0
             for s in range(SAMPLES):
-                number = ident[s, row, col]
-                if number < 0:
-                    for k in range(3):
-                        b = np.float32(background[row, col, k]) / np.float32(255)
-                        mean[k] += b * b
+                if (done >> s) & 1:
                     continue
-                sx = _HALF if same else SAMPLES_AT[s, 0]
-                sy = _HALF if same else SAMPLES_AT[s, 1]
-                z = _HALF * (near + far) if same else depth[s, row, col]
-                x, y = view[0] + (np.float32(col) + sx) * view[2], view[1] + (np.float32(row) + sy) * view[3]
-                _surface(number, x, y, z, np.float32(col) + sx, np.float32(row) + sy, cones, ellipsoids, surface, columns,
-                         faces, out)  # fmt: skip
-                _shade(out, x, y, lamps, colour)
-                dark = _ONE - (shade[row, col] if same or flat else _shade_of(shade, depth, s, row, col))
-                for k in range(3):
-                    mean[k] += dark * colour[k]
-                if same:
-                    for k in range(3):
-                        mean[k] *= np.float32(SAMPLES)
-                    break
-            for k in range(3):
-                picture[row, col, k] = np.uint8(min(np.sqrt(mean[k] * np.float32(0.25)), _ONE) * np.float32(255) + _HALF)
+                number, sx, sy, z, share = ident[s, row, col], SAMPLES_AT[s, 0], SAMPLES_AT[s, 1], depth[s, row, col], _ONE
+                sheet = sheets[number - first] if number >= first else 0
+                for t in range(s + 1, SAMPLES):
+                    other = ident[t, row, col]
+                    if other == number or (sheet > 0 and other >= first and sheets[other - first] == sheet):
+                        done |= 1 << t
+                        sx, sy, z, share = sx + SAMPLES_AT[t, 0], sy + SAMPLES_AT[t, 1], z + depth[t, row, col], share + _ONE
+                if number < 0:
+                    scale = share / np.float32(255 * 255)
+                    r, g, b = (np.float32(background[row, col, 0]), np.float32(background[row, col, 1]),
+                               np.float32(background[row, col, 2]))  # fmt: skip
+                    red, green, blue = red + r * r * scale, green + g * g * scale, blue + b * b * scale
+                    continue
+                dark = shade[row, col] if flat or share == SAMPLES else _shade_of(shade, depth, z / share, row, col)
+                across, down = np.float32(col) + sx / share, np.float32(row) + sy / share
+                x, y = view[0] + across * view[2], view[1] + down * view[3]
+                nx, ny, nz, r, g, b, gloss = _surface(number, x, y, z / share, across, down, cones, ellipsoids, surface,
+                                                      columns, faces)  # fmt: skip
+                if gloss >= _ZERO:
+                    r, g, b = _shade(nx, ny, nz, r, g, b, gloss, x, y, lamps)
+                share *= _ONE - dark
+                red, green, blue = red + share * r, green + share * g, blue + share * b
+            scale = np.float32(255)
+            picture[row, col, 0] = np.uint8(min(np.sqrt(red * per_sample), _ONE) * scale + _HALF)
+            picture[row, col, 1] = np.uint8(min(np.sqrt(green * per_sample), _ONE) * scale + _HALF)
+            picture[row, col, 2] = np.uint8(min(np.sqrt(blue * per_sample), _ONE) * scale + _HALF)
