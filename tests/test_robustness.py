@@ -106,6 +106,19 @@ def test_every_knob_is_the_simulators_and_others_are_refused():
         conditions("amplitud", SimulatorConfig(), 3)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"knobs": "amplitude,noise"}, "knobs: there is no knob 'noise'"), ({"matched_knobs": "tempoo"}, "did you mean 'tempo'"),
+        ({"emotion_effects": "0,a"}, "emotion_effects='0,a': give numbers"), ({"emotion_effects": "-1"}, "emotion_effects"),
+        ({"emotion_effects": "nan"}, "emotion_effects"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_measured_is_refused_before_anything_is(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        RobustnessConfig(**wrong)
+
+
 # -- pairing ---------------------------------------------------------------------------------------------------------
 
 

@@ -16,8 +16,9 @@ class RobustnessConfig(Parameters):
     turned after training, or `all`. values: how many values of each. test_clips: views of a clip. matched_knobs: knobs at
     whose values light classifiers are trained and tested. matched_seeds: simulations of each value. emotion_effects: values
     at which win or lose is decoded, from two videos of each of emotion_people people with emotion_clips clips (about 2 s
-    each) a video. n_boot: bootstrap replicates. seed: of resampling and of the simulations made anew. workers: processes,
-    0 = one a core. threads: of each process, 0 = its share of the cores. run_dir: where the run is kept; empty = runs/<id>.
+    each) a video. n_boot: bootstrap replicates. seed: of resampling; simulations follow the seed of the trained data. workers:
+    processes, 0 = one a core. threads: of each process, 0 = its share of the cores. run_dir: where the run is kept; empty =
+    runs/<id>. Raises ValueError naming the parameter, also for an unknown knob and an effect that is no number.
     """
 
     profile: Profile = "quick"
@@ -57,3 +58,20 @@ class RobustnessConfig(Parameters):
         "values": 2, "test_clips": 1, "matched_seeds": 1, "emotion_people": 4, "emotion_clips": 1, "n_boot": 1, "seed": 0,
         "workers": 0, "threads": 0,
     }  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        from migstudy.knobs import conditions  # imports the simulator
+        from migstudy.simulate import SimulatorConfig
+
+        for name in ("knobs", "matched_knobs"):  # now, and not after hours of measuring
+            if getattr(self, name) is not None:
+                try:
+                    conditions(getattr(self, name), SimulatorConfig(), 2)
+                except ValueError as error:
+                    raise ValueError(f"{name}: {error}") from None
+        for text in (self.emotion_effects or "0").split(","):
+            try:
+                SimulatorConfig(emotion_effect=float(text))
+            except ValueError:
+                raise ValueError(f"emotion_effects={self.emotion_effects!r}: give numbers from 0 on, as in 0,0.5,1") from None
