@@ -16,6 +16,7 @@ app.add_typer(data_app, name="data")
 
 Parameters = Annotated[Optional[list[str]], typer.Option("-p", metavar="NAME=VALUE", help="A parameter; may be repeated.")]
 Profile = Annotated[str, typer.Option(help="smoke (seconds), quick (minutes, two cores) or paper (published sizes).")]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")]
 
 
 @app.command()
@@ -68,8 +69,8 @@ def simulate(
     out: Annotated[Optional[Path], typer.Argument(help="Folder of the release; an unfinished one is completed.")] = None,
     profile: Profile = "quick",
     p: Annotated[Optional[list[str]], typer.Option("-p", metavar="KNOB=VALUE", help="A knob; may be repeated.")] = None,
-    seed: int = 0,
-    workers: Annotated[int, typer.Option(help="Processes; 0 = one a core.")] = 0,
+    seed: Seed = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Processes; 0 = one a core.")] = 0,
     shape: Annotated[str, typer.Option(help="openpose (xlsx, 137 points) or light_hand (csv, 35 points).")] = "openpose",
     rgb: Annotated[bool, typer.Option("--rgb", help="Draw the videos too (mp4).")] = False,
     faces: Annotated[bool, typer.Option("--faces", help="Draw aligned face crops too (mp4, 112 x 112).")] = False,
@@ -81,9 +82,11 @@ def simulate(
     from migstudy.simulate import simulate as write
 
     with _one_message():
-        if knobs or out is None:
+        if knobs:
             print(config.describe_knobs(profile))
             return
+        if out is None:
+            raise ValueError("name the folder to write, as in `migstudy simulate data/sim`; --knobs lists what can be set")
         wanted = [name for name, on in (("truth", truth), ("rgb", rgb), ("faces", faces)) if on]
         values = config.parse_knobs(_options(p or []))
         print(write(out, profile, seed, workers or os.cpu_count() or 1, shape, wanted, **values))
@@ -91,8 +94,8 @@ def simulate(
 
 @app.command()
 def gallery(
-    out: Path,
-    seed: int = 0,
+    out: Annotated[Path, typer.Argument(help="Folder for the films.")],
+    seed: Seed = 0,
     films: Annotated[bool, typer.Option(help="Write a short film of every class as well as the sheet of key frames.")] = True,
     figure: Annotated[Path, typer.Option(help="Folder for the sheet.")] = Path("figures"),
 ) -> None:
@@ -177,6 +180,6 @@ class _one_message:
     def __exit__(self, kind, error, traceback) -> None:
         if isinstance(error, typer.Exit) or os.environ.get("MIGSTUDY_DEBUG"):
             return
-        if isinstance(error, (ValueError, KeyError, FileNotFoundError, RuntimeError)):
+        if isinstance(error, (ValueError, KeyError, OSError, RuntimeError)):
             print(f"migstudy: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
             raise typer.Exit(code=2) from None

@@ -217,6 +217,12 @@ def test_simulate_hands_its_settings_over(monkeypatch, project):
     os.chdir(project)
     assert_refused(call("simulate", project / "x", "--profile", "fast"), "unknown profile 'fast'")
     assert_refused(call("simulate", project / "x", "--shape", "coco"), "unknown shape 'coco'")
+    assert_refused(call("simulate", "--profile", "smoke"), "name the folder to write")
+    (project / "file").touch()
+    assert_refused(call("simulate", project / "file", "--profile", "smoke"), "neither empty nor a simulated release")
+    assert_refused(call("simulate", project / "file" / "inside", "--profile", "smoke"), "inside")
+    for wrong in ("--seed", "--workers"):
+        assert call("simulate", project / "x", wrong, "-1").exit_code == 2 and not (project / "x").exists()
 
 
 def test_gallery_writes_sheet_and_films(monkeypatch, project):

@@ -48,3 +48,9 @@ def test_figure_and_films(shown, tmp_path):
         frames = sum(1 for _ in container.decode(video=0))
     _, start, end = next(e for e in shown if e.gesture.csv_class == 28).video.rows[0]
     assert frames == end - start + 1 + 2 * 5
+
+
+def test_an_unknown_class_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="there is no class 77; known: 1, 2,"):
+        write_gallery(tmp_path / "new", csv_classes=[28, 77])
+    assert not (tmp_path / "new").exists()

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -184,6 +185,25 @@ def test_finished_release_is_left_alone_and_a_foreign_one_refused(release, tmp_p
     with pytest.raises(ValueError, match="neither empty nor"):
         simulate(tmp_path, profile="smoke")
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_what_was_lost_from_a_finished_release_is_made_again(release, tmp_path):
+    again = Path(shutil.copytree(release, tmp_path / "again"))
+    before = digest(again)
+    shutil.rmtree(next(again.glob("imigue_skeleton_train/[0-9]*")))
+    next(again.glob("truth/*.npz")).unlink()
+    (again / "truth" / "0001.npz.partial-1").write_bytes(b"of a killed run")
+    simulate(again, profile="smoke", seed=3, workers=1)
+    assert digest(again) == before
+
+
+def test_a_damaged_marker_and_a_file_in_the_way_are_named(tmp_path):
+    (tmp_path / "simulation.json").write_text('{"what":')
+    with pytest.raises(ValueError, match="simulation.json is damaged .* simulate again"):
+        simulate(tmp_path, profile="smoke")
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match="file is neither empty nor a simulated release"):
+        simulate(tmp_path / "file", profile="smoke")
 
 
 @pytest.mark.parametrize(

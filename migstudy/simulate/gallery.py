@@ -50,7 +50,9 @@ class Exhibit:
 def exhibits(
     seed: int = 0, config: SimulatorConfig = EXHIBIT, csv_classes: Collection[int] | None = None
 ) -> Iterator[Exhibit]:
-    """A take of each of the 32 classes, or of those named, each by another person."""
+    """A take of each of the 32 classes, or of those named, each by another person; raises ValueError for an unknown class."""
+    if unknown := sorted(set(csv_classes or ()) - set(PROGRAMMES)):
+        raise ValueError(f"there is no class {unknown[0]}; known: {', '.join(map(str, PROGRAMMES))}")
     for gesture in IMIGUE_CLASSES:
         if csv_classes is not None and gesture.csv_class not in csv_classes:
             continue
@@ -71,9 +73,9 @@ def write_gallery(
     from migstudy.simulate.render.film import film_size, write_film
     from migstudy.simulate.render.scene import Scene
 
-    paths: list[Path] = []
+    paths, shown = [], list(exhibits(seed, csv_classes=csv_classes))
     Path(out).mkdir(parents=True, exist_ok=True)
-    for exhibit in tqdm(list(exhibits(seed, csv_classes=csv_classes)), "draw", unit="film"):
+    for exhibit in tqdm(shown, "draw", unit="film"):
         video, config = exhibit.video, exhibit.video.config
         (_, start, end), spare = video.rows[0], round(margin * config.fps)
         size = film_size(config.width, config.height, height)

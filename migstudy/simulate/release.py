@@ -40,8 +40,8 @@ def simulate(
     points, xlsx) or `light_hand` (35 points, csv). extras: `truth` (`truth/<id>.npz`, see `truth.load_truth`), `rgb` (the
     release's mp4 videos), `faces` (`faces/<id>.mp4`, 112 x 112, aligned); they may be added to a finished release later.
     knobs: fields of SimulatorConfig that replace the profile's. The same settings and seed give the same bytes, whatever
-    `workers` is. What is finished is left untouched. Raises ValueError for an unknown name, or a folder that holds
-    something else.
+    `workers` is. What is finished is left untouched, what is missing is made again. Raises ValueError for an unknown name, or
+    a folder that holds something else.
     """
     if profile not in PROFILES:
         raise ValueError(f"unknown profile {profile!r}; choose {', '.join(PROFILES)}")
@@ -54,10 +54,12 @@ def simulate(
     root = Path(out)
     facts = _facts(config, profile, seed, shape)
     there = _claim(root, facts)
-    if there is not None and set(extras) <= set(there):
-        return root
     plan, subjects = make_plan(config, seed)
     jobs = [p for p in plan if _missing(root, p, extras)]
+    if there is not None and set(extras) <= set(there) and not jobs:
+        return root
+    for rest in set(root.rglob("*.partial*")) - {root / f"{_MARKER}.partial"}:  # what a killed run left behind
+        shutil.rmtree(rest, ignore_errors=True) if rest.is_dir() else rest.unlink(missing_ok=True)
     work = Parallel(n_jobs=max(1, min(workers, len(jobs))), return_as="generator_unordered")(
         delayed(_make)(root, p, subjects[p.subject], config, seed, shape, extras) for p in jobs
     )
@@ -118,7 +120,7 @@ def _claim(root: Path, facts: dict) -> list[str] | None:
     marker, begun = root / _MARKER, root / f"{_MARKER}.partial"
     for path in (marker, begun):
         if path.is_file():
-            there = json.loads(path.read_text(encoding="utf-8"))
+            there = _read_marker(path)
             other = [key for key in facts if key != "versions" and there.get(key) != facts[key]]
             if other:
                 raise ValueError(
@@ -128,14 +130,23 @@ def _claim(root: Path, facts: dict) -> list[str] | None:
                 return there["extras"]
             break
     else:
-        if root.exists() and any(root.iterdir()):
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
             raise ValueError(f"{root} is neither empty nor a simulated release; choose another folder")
     for folder in FOLDERS.values():
         (root / folder).mkdir(parents=True, exist_ok=True)
-    for rest in set(root.rglob("*.partial*")) - {begun}:  # what a killed run left behind
-        shutil.rmtree(rest, ignore_errors=True) if rest.is_dir() else rest.unlink(missing_ok=True)
     write_text(begun, json.dumps(facts, indent=1) + "\n")
     return None
+
+
+def _read_marker(path: Path) -> dict:
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(there, dict) or (path.name == _MARKER and not isinstance(there.get("extras"), list)):
+            raise ValueError("not what the simulator writes")
+    except ValueError as error:
+        what = f"{path} is damaged or was written by another version ({error})"
+        raise ValueError(f"{what}; delete its folder and simulate again, or choose another") from None
+    return there
 
 
 def _finish(root: Path, plan: list[VideoPlan], facts: dict, extras: list[str]) -> None:
