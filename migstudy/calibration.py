@@ -157,6 +157,6 @@ def largest_mismatches(table: pd.DataFrame, count: int = LARGEST) -> pd.DataFram
 def write_calibration(table: pd.DataFrame, sources: Mapping[str, object], folder: str = "figures") -> list[Path]:
     """`table_calibration.md` for people, `.csv` with all numbers and `.json` saying where they come from."""
     target, text = paths.resolve(folder), f"{LEGEND}\n\n{readable(table).to_markdown(index=False, disable_numparse=True)}\n"
-    sidecar = {**sources, "commit": git_commit() or None, "command": os.environ.get("MIGSTUDY_COMMAND")}
+    sidecar = {**sources, "commit": git_commit() or None, "command": sources.get("command") or os.environ.get("MIGSTUDY_COMMAND")}
     contents = {"md": text, "csv": table.to_csv(index=False), "json": json.dumps(sidecar, indent=1, ensure_ascii=False) + "\n"}
     return [paths.write_text(target / f"table_calibration.{ending}", content) for ending, content in contents.items()]

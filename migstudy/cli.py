@@ -109,20 +109,23 @@ def gallery(
         if films:
             write_gallery(out, seed)
         source = STATEMENT.split(". ")[0]
-        command = f"migstudy gallery {out} --seed {seed}"
-        print(*save_figure(draw_gallery(list(exhibits(seed)), source), "gallery", figure, {"source": source, "command": command}), sep="\n")
+        sources = {"source": source, "command": f"migstudy gallery {out} --seed {seed}"}
+        print(*save_figure(draw_gallery(list(exhibits(seed)), source), "gallery", figure, sources), sep="\n")
 
 
 @app.command()
 def calibrate(
     recordings: Annotated[Path, typer.Argument(help="Folder of recordings of real people; see migstudy/recordings.py.")],
     videos: Annotated[int, typer.Option(min=1, help="Simulated videos to compare with.")] = 12,
+    seed: Seed = 0,
+    figure: Annotated[Path, typer.Option(help="Folder for figure and table.")] = Path("figures"),
 ) -> None:
     """Draw the simulator beside recordings of real people: jitter, speeds, limb lengths, losses, with the largest mismatches."""
     from migstudy.figures.calibration import calibrate as draw
 
     with _one_message():
-        print(*draw(recordings, videos=videos), sep="\n")
+        command = f"migstudy calibrate {recordings} --videos {videos} --seed {seed}"
+        print(*draw(recordings, figure, videos=videos, seed=seed, command=command), sep="\n")
 
 
 @data_app.command()

@@ -1,7 +1,7 @@
 """Accuracy against the simulator's knobs: trained models tested where one knob is turned, light ones trained there too.
 
-People, takes and random streams stay the same while a knob turns, so every comparison with the trained value is paired clip by
-clip. Measurements are kept in the run's folder, one file each; an interrupted study goes on.
+People, gestures and random streams stay the same while a knob turns, so every comparison with the trained value is paired clip
+by clip (takes that fps or tempo bring below 8 frames are drawn anew). Measurements are kept, one file each, in the run's folder.
 """
 
 from __future__ import annotations
@@ -136,7 +136,8 @@ def measure_shifted(config: RobustnessConfig, data: TrainedData, groups: results
             fitted.append(MotionLDA().fit(data.train.to_topology(_BASELINE_TOPOLOGY)))
         simulation = replace(data.config, **{condition[0]: condition[1]})
         who = [(q, folders.get(model, fitted[0] if fitted else None)) for model, q in missing.items()]
-        return delayed(_shift)(simulation, data.config, data.seed, data.test.index, who, config.test_clips, _threads(config), cells)
+        views, threads = config.test_clips, _threads(config)
+        return delayed(_shift)(simulation, data.config, data.seed, data.test.index, who, views, threads, cells)
 
     answers = _measure(wanted, job, config, cells, "shifted tests")
     return {c: {name: [answers[c][who] for who in several] for name, several in models.items()} for c in asked}

@@ -27,6 +27,7 @@ from migstudy.datasets.imigue import read_imigue
 from migstudy.simulate import PROFILES, SimulatorConfig, simulate, simulate_clips
 from migstudy.simulate.config import describe_knobs, parse_knobs
 from migstudy.simulate.plan import class_counts, make_plan
+from migstudy.simulate.release import FORMAT
 from migstudy.simulate.video import simulate_video
 from migstudy.simulate.sheet import write_sheet
 from migstudy.skeletons import get_topology
@@ -58,6 +59,16 @@ def sheet_of(path: Path) -> np.ndarray:
 def test_same_seed_same_bytes_on_one_worker(release, tmp_path):
     again = simulate(tmp_path / "again", profile="smoke", seed=3, workers=1)
     assert digest(again) == digest(release)
+
+
+def test_the_format_number_stands_for_this_motion():
+    """Whoever changes what a seed gives, raises FORMAT and renews these numbers; else old folders are taken for new ones."""
+    plan, subjects = make_plan(SMOKE, seed=3)
+    video = simulate_video(plan[0], subjects[plan[0].subject], SMOKE, 3)
+    assert (FORMAT, video.rows[:2], video.keypoints.shape) == (2, [(24, 4, 44), (31, 56, 90)], (871, 137, 2))
+    joints = ("nose", "left_wrist", "left_hand_index_4", "face_57")
+    shown = video.keypoints[video.rows[0][1] + 10, [get_topology("openpose137").joints.index(name) for name in joints]]
+    np.testing.assert_allclose(shown, [[635.12, 280.06], [709.66, 553.15], [638.31, 570.41], [629.73, 307.78]], atol=0.02)
 
 
 def test_another_seed_gives_other_motion():

@@ -147,16 +147,18 @@ def _draw_confidences(ax: Axes, real: Sequence[Track], videos: Sequence[Simulate
 
 def calibrate(
     recordings: str | Path, folder: str | Path = "figures", config: SimulatorConfig = PROFILES["quick"], videos: int = 12,
-    seed: int = 0,
+    seed: int = 0, command: str | None = None,
 ) -> list[Path]:  # fmt: skip
     """Compare the simulator with the recordings in a folder: writes `real_vs_simulated.*` and `table_calibration.*`.
 
-    Returns the files' paths. Raises FileNotFoundError where the folder holds no known recording.
+    command: what the user called, kept beside the files. Returns the files' paths. Raises FileNotFoundError where the folder
+    holds no known recording.
     """
     real, simulated = load_recordings(recordings), simulated_videos(config, videos, seed)
     table = compare(real, simulated)
     counts = ", ".join(f"{len(tracks)} {name}" for name, tracks in real.items())
-    source = f"recordings of real people ({counts}), not iMiGUE; simulated data: {len(simulated)} videos, seed {seed}"
+    source = f"recordings of real people ({counts}), not iMiGUE; simulated: {len(simulated)} videos, seed {seed}"
     sources = {"source": source, "title": "The simulator beside recordings of real people"}
+    sources |= {"command": command} if command else {}
     fig = draw_real_vs_simulated(real, simulated, table, source)
     return [*style.save_figure(fig, "real_vs_simulated", folder, sources), *write_calibration(table, sources, folder)]

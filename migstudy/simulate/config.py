@@ -42,16 +42,18 @@ class SimulatorConfig:
                            "four sizes above")  # fmt: skip
 
     # motion
-    amplitude: float = _factor(1.0, "on the size of every gesture", above=True)
-    tempo: float = _factor(1.0, "on the speed of every gesture", above=True)
+    amplitude: float = _factor(1.0, "on the size of strokes, trunk and face motion; hands go all the way", above=True)
+    tempo: float = _factor(1.0, "on the speed of gestures, which last as much shorter, and of breathing", above=True)
     clip_seconds: float = _factor(1.0, "on the duration of every gesture", above=True)
-    gap_seconds: float = _knob(0.5, "s", "mean pause between labelled clips")
-    class_overlap: float = _share(0.4, "how far a clip may drift towards its class's confusable partner; 1 makes partners "
-                                  "indistinguishable")  # fmt: skip
+    gap_seconds: float = _knob(0.5, "s", "mean pause between labelled clips, on top of two frames")
+    class_overlap: float = _share(0.4, "how far a clip may drift towards its class's confusable partner: moves, strokes, hand "
+                                  "shape, and place on one body part; which hands and how long stay its own")  # fmt: skip
     clutter: float = _share(0.25, "clips in which a second, weaker gesture goes on")
-    subject_style: float = _factor(1.0, "on differences between people; 0: all alike")
-    take_variation: float = _factor(1.0, "on differences between takes of a person")
-    background: float = _factor(1.0, "on unlabelled motion: breathing, sway, nods, talking, fidgeting")
+    subject_style: float = _factor(1.0, "on differences between people; 0: all alike, left-handers aside")
+    take_variation: float = _factor(1.0, "on differences of size, speed, duration and place between a person's takes; which hand "
+                                    "and which variant are drawn for each")  # fmt: skip
+    background: float = _factor(1.0, "on unlabelled motion: breathing, sway, nods, talking, fidgeting; blinks, glances and hands "
+                                "that change their resting place stay")
     left_handed: float = _share(0.12, "people who are left-handed: exact mirror images of right-handers")
     emotion_effect: float = _factor(1.0, "on what winning or losing changes (the table in simulate/emotion.py); 0: nothing")
 
@@ -62,7 +64,7 @@ class SimulatorConfig:
     rgb_height: int = _knob(288, "px", "lines of the videos; their width follows", above=True)
     identity_free: bool = _knob(False, "", "films show one neutral mannequin in a grey room instead of different people")
     camera_yaw: float = _knob(20.0, "degrees", "largest angle between camera and subject, seen from above", high=90.0)
-    cuts: float = _knob(0.5, "a minute", "changes of camera, mostly between labelled clips")
+    cuts: float = _knob(0.5, "a minute", "changes of camera, mostly between labelled clips; none leaves a shot under 2 s")
     camera_drift: float = _knob(0.0, "px", "slow pan of the operator (sd at 1280 px width); the zoom drifts along by 0.2 % a px")
     blur: float = _share(0.5, "frame interval for which the shutter is open; fast joints are found less surely and jitter along "
                          "their path")  # fmt: skip
@@ -72,8 +74,8 @@ class SimulatorConfig:
     noise_px: float = _knob(0.28, "px", "jitter of a fully confident joint (sd, where shoulders are 220 px apart)")
     hand_noise: float = _factor(1.3, "on the jitter of finger joints")
     face_noise: float = _factor(0.6, "on the jitter of facial landmarks")
-    missing_rate: float = _share(0.10, "frames in which a visible hand is lost, occlusion aside; face, forearms and single joints "
-                                 "a tenth, whole frames a hundredth as often")  # fmt: skip
+    missing_rate: float = _share(0.10, "frames in which a visible hand is lost, occlusion aside; face, forearms and single "
+                                 "joints a tenth, whole frames a hundredth as often; with a wrist goes its hand")  # fmt: skip
     swaps: float = _knob(1.0, "a minute", "exchanges of the left and the right forearm")
     mistakes: float = _knob(1.5, "a minute", "confident misplacements of a hand, half of them on the other hand")
 

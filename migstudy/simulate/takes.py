@@ -105,7 +105,7 @@ def draw_take(
 def draw_gaps(takes: list[Take], config: SimulatorConfig, rng: np.random.Generator) -> list[int]:
     """Frames before, between and after the takes of a video, one more than there are takes.
 
-    Gamma distributed (shape 1.5, at least 2 frames) with mean `config.gap_seconds`. A video that would be shorter than
+    2 frames and a gamma distributed rest (shape 1.5) with mean `config.gap_seconds`. A video that would be shorter than
     `SECONDS[0]` waits at both ends; one that would be longer than `SECONDS[1]` has its pauses shortened, down to 2 frames.
     """
     gaps = 2 + rng.gamma(1.5, config.gap_seconds * config.fps / 1.5 + 1e-9, len(takes) + 1)

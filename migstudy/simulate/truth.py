@@ -34,10 +34,12 @@ class Truth:
     within 0.05 mm. visible: (T, 137) float32, 0 hidden to 1 in plain view, within 1/510. channels: name -> (T,) float16, trunk
     channels (rad, m) and face action units (share of full strength). phases: (T,) int8, index in `phase_names`. gesture: (T,)
     int16, row of `rows` that the frame belongs to, or -1. contacts: (T, 2) int16, what the right and the left hand touch, index
-    in `contact_names`, or -1. talking: (T,) float16, 0 silent to 1 speaking. rows: (K, 3) int32, csv class, first and last
+    in `contact_names`, or -1: the place that the take aims at, from which manner, `class_overlap` and the body's surface keep
+    the touch some cm away. talking: (T,) float16, 0 silent to 1 speaking. rows: (K, 3) int32, csv class, first and last
     frame. motion_rows: (K, 2) int32, first and last frame of the motion within each label (an annotator's slack left out).
     shots: the cameras; `shots.project(joints)` are the true pixels. won: whether the speaker has won. mood: offsets against
-    the person's usual self by name (see `emotion.Mood`). traits: of the person, by name. face: (70, 3) float32 m, neutral.
+    the person's usual self by name (see `emotion.Mood`). traits: of the person, by name; of left-handers, traits and mood
+    describe the right-hander whose mirror image they are, everything else them. face: (70, 3) float32 m, neutral.
     """
 
     video: str
