@@ -163,7 +163,7 @@ def test_small_things_appear_where_the_camera_projects_them(seed):
     grey = _drawn(shapes, camera)[1][..., 0].astype(float) ** 2
     rows, columns = np.indices(grey.shape) + 0.5
     centre = np.array([(grey * columns).sum(), (grey * rows).sum()]) / grey.sum()
-    assert np.abs(centre - camera.project(at)).max() < 0.25  # px; four samples a pixel
+    assert np.abs(centre - camera.project(at)).max() < 0.3  # px; four samples a pixel
 
 
 def test_a_window_is_a_part_of_the_whole_picture():

@@ -13,7 +13,7 @@ from migstudy.simulate.face import ACTION_UNITS, SIGNED_UNITS, TEMPLATE, draw_fa
 from migstudy.simulate.kinematics import rotation
 from migstudy.simulate.render.appearance import IDENTITY_FREE, draw_appearance
 from migstudy.simulate.render.face_mesh import add_face, face_vertices, head_scale
-from migstudy.simulate.render.face_sculpt import PARTS, face_mesh, inside
+from migstudy.simulate.render.face_sculpt import COARSE, MEDIUM, PARTS, face_mesh, inside
 from migstudy.simulate.render.raster import Light, Primitives, render
 
 GREEN = (0, 255, 0)
@@ -58,8 +58,9 @@ def across(points: np.ndarray) -> np.ndarray:
     return np.cross(b - a, c - a)
 
 
-def test_the_mesh_is_whole_and_its_own_mirror_image():
-    mesh = face_mesh()
+@pytest.mark.parametrize("step", [1.0, MEDIUM, COARSE])
+def test_the_mesh_is_whole_and_its_own_mirror_image(step):
+    mesh = face_mesh(step)
     assert mesh.faces.min() == 0 and mesh.faces.max() == len(mesh.neutral) - 1
     assert np.isfinite(mesh.neutral).all() and np.isfinite(mesh.follow).all()
     skin = mesh.neutral[: mesh.skin]
@@ -67,7 +68,7 @@ def test_the_mesh_is_whole_and_its_own_mirror_image():
     edges = np.sort(np.concatenate([mesh.faces[:, [0, 1]], mesh.faces[:, [1, 2]], mesh.faces[:, [2, 0]]]), 1)
     count = np.unique(edges, axis=0, return_counts=True)[1]
     assert count.max() == 2  # no fins
-    again = face_mesh.__wrapped__()
+    again = face_mesh.__wrapped__(step)
     assert all(np.array_equal(getattr(mesh, name), getattr(again, name)) for name in ("neutral", "follow", "faces", "plane"))
 
 
@@ -172,6 +173,21 @@ def test_cheeks_bulge_and_rise():
     forehead = (mesh.neutral[:, 1] > 0.06) & (np.arange(len(rest)) < mesh.skin)
     assert np.abs(puffed[forehead]).max() < 0.001
     assert np.abs(vertices({"brow_up": 1.0})[mesh.neutral[:, 1] > 0.105] - rest[mesh.neutral[:, 1] > 0.105]).max() < 0.001
+
+
+@pytest.mark.parametrize(("step", "size"), [(MEDIUM, 112), (COARSE, 48)])
+def test_coarser_meshes_draw_the_same_face_with_fewer_triangles(step, size):
+    axes = rotation(*(np.array([angle]) for angle in (0.1, 0.3, 0.0)))[0]
+    units = {"smile": 0.7, "mouth_open": 0.5, "eye_close": 0.3}
+    points, view, pictures = HEAD + landmarks(units) @ axes.T, camera(size, 0.24), []
+    assert cKDTree(face_vertices(landmarks(units), units, step)).query(landmarks(units)[:68])[0].max() < 1e-9
+    for detail in (1.0, step):
+        primitives = Primitives()
+        add_face(primitives, points, axes, HEAD, LOOK, units, detail)
+        backdrop = np.full((size, size, 3), 90, np.uint8)
+        pictures.append(render(primitives, view, (size, size), backdrop, Light(shadow=0.0)).astype(int))
+    assert np.abs(pictures[0] - pictures[1]).mean() < 0.8 and (np.abs(pictures[0] - pictures[1]).max(-1) > 25).mean() < 0.01
+    assert len(face_mesh(step).faces) < 0.7 * len(face_mesh().faces)
 
 
 @pytest.mark.parametrize("size", [112, 48])

@@ -27,16 +27,16 @@ _EYE_COLUMNS = 20
 
 def add_face(
     primitives: Primitives, landmarks: np.ndarray, head_axes: np.ndarray, head: np.ndarray, appearance: Appearance,
-    units: Mapping[str, float],
+    units: Mapping[str, float], step: float = 1.0,
 ) -> None:  # fmt: skip
     """Adds one frame's face, from the jaw line to the hair line, to be drawn in front of the skull.
 
     landmarks: (70, 3) room, m. head_axes: (3, 3), columns are the head's x, y, z in the room; head: (3,) m. units: strength of
-    action units, for what landmarks cannot tell (puffed cheeks, raised cheeks); those left out rest.
+    action units, for what landmarks cannot tell (puffed cheeks, raised cheeks); those left out rest. step: of `face_mesh`.
     """
     local = (np.asarray(landmarks) - head) @ head_axes
-    vertices = face_vertices(local, units)
-    mesh, (colours, gloss) = face_mesh(), _paint(*_looks(appearance))
+    vertices = face_vertices(local, units, step)
+    mesh, (colours, gloss) = face_mesh(step), _paint(*_looks(appearance), step)
     normals = smooth_normals(vertices, mesh.faces)
     normals[mesh.seam[1]] = normals[mesh.seam[0]]  # no edge along the jaw
     primitives.triangles(head + vertices @ head_axes.T, mesh.faces, colours, normals @ head_axes.T, gloss, fine=True)
@@ -45,26 +45,33 @@ def add_face(
     primitives.triangles(head + place @ head_axes.T, faces, colours, normals @ head_axes.T, gloss, fine=True)
 
 
-def face_vertices(landmarks: np.ndarray, units: Mapping[str, float]) -> np.ndarray:
-    """(n, 3) vertices of `face_mesh()` in the head frame, m, for landmarks (70, 3) in the head frame and action units."""
-    mesh, scale = face_mesh(), head_scale(landmarks)
+def face_vertices(landmarks: np.ndarray, units: Mapping[str, float], step: float = 1.0) -> np.ndarray:
+    """(n, 3) vertices of `face_mesh(step)` in the head frame, m, for landmarks (70, 3) in the head frame and action units."""
+    mesh, scale = face_mesh(step), head_scale(landmarks)
     vertices = mesh.neutral + mesh.follow @ (landmarks / scale - TEMPLATE)
-    for name, bulge in _bulges().items():
+    for name, bulge in _bulges(step).items():
         strength = units.get(name, 0.0)
         if strength:
             vertices += strength * bulge
-    _fit_teeth(vertices, landmarks / scale)
+    _fit_teeth(vertices, landmarks / scale, step)
     return vertices * scale
 
 
-def _fit_teeth(vertices: np.ndarray, landmarks: np.ndarray) -> None:
+def _fit_teeth(vertices: np.ndarray, landmarks: np.ndarray, step: float) -> None:
     """Moves both rows of teeth, in place, so that lips hide them until the mouth is open, whatever the face's shape."""
-    upper, lower = (np.flatnonzero(face_mesh().part == PARTS.index(f"{row}_teeth")) for row in ("upper", "lower"))
+    upper, lower = _teeth(step)
     gap = landmarks[62, 1] - landmarks[66, 1]
     edge = landmarks[61:64, 1].max() - np.clip(0.5 * (gap - 0.0030), -0.0015, 0.0040)
     vertices[upper, 1] += np.clip(edge - vertices[upper, 1].min(), -0.005, 0.005)
     edge = landmarks[65:68, 1].min() + np.clip(0.25 * (gap - 0.0080), -0.0005, 0.0020)
     vertices[lower, 1] += min(edge - vertices[lower, 1].max(), 0.0)
+
+
+@cache
+def _teeth(step: float) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices of the upper and of the lower teeth."""
+    part = face_mesh(step).part
+    return tuple(np.flatnonzero(part == PARTS.index(f"{row}_teeth")) for row in ("upper", "lower"))
 
 
 def head_scale(landmarks: np.ndarray) -> np.ndarray:
@@ -88,9 +95,9 @@ def _off_line(at: np.ndarray, a: tuple[float, float], b: tuple[float, float]) ->
 
 
 @cache
-def _bulges() -> dict[str, np.ndarray]:
+def _bulges(step: float) -> dict[str, np.ndarray]:
     """Action unit -> (n, 3) how the skin between the landmarks moves at full strength, m."""
-    mesh = face_mesh()
+    mesh = face_mesh(step)
     at, skin = mesh.plane, (np.arange(len(mesh.plane)) < mesh.skin).astype(float)
     line = lambda *rows: unroll(np.concatenate([spline(row, np.linspace(0, 1, 241)) for row in rows]) @ TEMPLATE)  # noqa: E731
     # nothing moves on the contours, which follow the landmarks alone
@@ -120,9 +127,9 @@ def _looks(appearance: Appearance) -> tuple:
 
 
 @lru_cache(maxsize=64)
-def _paint(skin: tuple, lips: tuple, hair: tuple, plain: bool) -> tuple[np.ndarray, np.ndarray]:
+def _paint(skin: tuple, lips: tuple, hair: tuple, plain: bool, step: float) -> tuple[np.ndarray, np.ndarray]:
     """Colours (n, 3) sRGB and gloss (n,) of the mesh's vertices."""
-    mesh, skin, lips, hair = face_mesh(), np.array(skin), np.array(lips), np.array(hair)
+    mesh, skin, lips, hair = face_mesh(step), np.array(skin), np.array(lips), np.array(hair)
     at, colours, gloss = mesh.plane, np.tile(skin, (len(mesh.plane), 1)), np.full(len(mesh.plane), 0.06)
     part = lambda name: mesh.part == PARTS.index(name)  # noqa: E731
 

@@ -23,7 +23,8 @@ NOSE = (27, 28, 29, 30), (31, 32, 33, 34, 35)
 LIDS = (((36, 37, 38, 39), (36, 41, 40, 39)), ((45, 44, 43, 42), (45, 46, 47, 42)))  # right and left: upper, lower
 OUTER_LIPS = (48, 49, 50, 51, 52, 53, 54), (48, 59, 58, 57, 56, 55, 54)  # upper, lower, from the right corner
 INNER_LIPS = (60, 61, 62, 63, 64), (60, 67, 66, 65, 64)
-_LID_SAMPLES, _LIP_SAMPLES, _JAW_SAMPLES = 13, 25, 65
+_LIP_SAMPLES, _JAW_SAMPLES = 25, 65
+COARSE, MEDIUM = 1.8, 1.35  # how much wider than in close-ups the skin's grid may be
 # of a lid from corner to corner: dense at the corners, at every landmark
 _ALONG_LID = np.array([0, 0.05, 0.12, 0.22, 1 / 3, 0.42, 0.5, 0.58, 2 / 3, 0.78, 0.88, 0.95, 1])
 _ALONG_BROW = np.linspace(-0.0625, 1.0625, 19)
@@ -127,20 +128,21 @@ def _outward(ring: np.ndarray) -> np.ndarray:
 
 
 def _both_sides(points: np.ndarray) -> np.ndarray:
-    middle = np.abs(points[:, 0]) < 1e-9
-    return np.concatenate([points, points[~middle] * [-1, 1, 1]])
+    return np.concatenate([points, points[np.abs(points[:, 0]) >= 1e-9] * [-1, 1, 1]])
 
 
 @cache
-def face_mesh() -> FaceMesh:
-    """The mesh, built once a process (a fifth of a second)."""
-    builder = _Builder()
+def face_mesh(step: float = 1.0) -> FaceMesh:
+    """The mesh, built once a process. step: factor on its vertices' distance; COARSE halves the contours' samples too."""
+    builder, every = _Builder(), 2 if step >= COARSE else 1
+    along_lid, along_brow = _ALONG_LID[::every], _ALONG_BROW[every - 1 :: every]
+    lip_samples, jaw_samples = ((n - 1) // every + 1 for n in (_LIP_SAMPLES, _JAW_SAMPLES))
     skin = _both_sides(np.array([row.split() for row in _SKIN.replace("\n", " ").split(",")], float) / 1000)
     share = lambda n: np.linspace(0, 1, n)  # noqa: E731
-    lids = [_ring(tuple(spline(row, _ALONG_LID) for row in eye)) for eye in LIDS]
-    outer, inner = (_ring(tuple(spline(row, share(_LIP_SAMPLES)) for row in lips)) for lips in (OUTER_LIPS, INNER_LIPS))
-    jaw = spline(JAW, share(_JAW_SAMPLES))
-    brows = [spline(row, _ALONG_BROW) for row in BROWS]
+    lids = [_ring(tuple(spline(row, along_lid) for row in eye)) for eye in LIDS]
+    outer, inner = (_ring(tuple(spline(row, share(lip_samples)) for row in lips)) for lips in (OUTER_LIPS, INNER_LIPS))
+    jaw = spline(JAW, share(jaw_samples))
+    brows = [spline(row, along_brow) for row in BROWS]
     nose = spline(NOSE[0], share(7)), spline(NOSE[1], share(9))
     crown = np.concatenate([_CROWN * [-1, 1, 1], _CROWN[-2::-1]]) / 1000
     contours = np.concatenate([*lids, outer, jaw, *brows, *nose])
@@ -160,7 +162,7 @@ def face_mesh() -> FaceMesh:
         at = unroll(ring @ TEMPLATE)
         away = (at - at.mean(0)) / np.array([0.0140, 0.0085]) ** 2  # an ellipse's normals turn evenly around the corners
         away /= np.linalg.norm(away, axis=1, keepdims=True)
-        rows = [builder.add(lift(at + step * away), None, "skin") for step in (0.0016, 0.0036)]
+        rows = [builder.add(lift(at + off * away), None, "skin") for off in (0.0016, 0.0036)]
         for one, two in ((rim, rows[0]), (rows[0], rows[1])):
             builder.strip(one, two, closed=True)
         within.append(rows[0])
@@ -175,21 +177,22 @@ def face_mesh() -> FaceMesh:
         at = unroll(row @ TEMPLATE)
         slope = np.gradient(at, axis=0)
         across = np.stack([-slope[:, 1], slope[:, 0]], 1) / np.linalg.norm(slope, axis=1, keepdims=True)
-        for step in (-1.8, -1.0, 1.0, 1.8):
-            builder.add(lift(at + step * brow_half(_ALONG_BROW)[:, None] * across), row, "skin")
+        for off in (-1.8, -1.0, 1.0, 1.8):
+            builder.add(lift(at + off * brow_half(along_brow)[:, None] * across), row, "skin")
     # 2. free skin between them, finer where the face is
     place = lambda rows: unroll(np.concatenate(builder.place)[rows])  # noqa: E731
     outline = np.concatenate([place(side), place(hair_line)[::-1]])
-    for step in (0.0035, 0.0075):  # an even edge along the jaw
-        builder.add(lift((place(side) - step * _outward(outline)[: len(side)])[2:-2]), None, "skin")
+    for off in (0.0035, 0.0075):  # an even edge along the jaw
+        builder.add(lift((place(side) - off * _outward(outline)[: len(side)])[2:-2]), None, "skin")
     holes = [*(place(row) for row in sockets), place(mouth)]
     taken = unroll(np.concatenate(builder.place))
-    for step, wide, low, high in ((0.0020, 0.021, -0.05, 0.004), (0.0031, 0.060, -0.115, 0.050), (0.0062, 0.19, -0.13, 0.12)):
-        rows, half = np.arange(low, high, step * 0.866), np.arange(np.round(wide / step) + 0.5) * step
-        columns = [np.r_[-half[:0:-1], half], np.r_[-half[::-1] - step / 2, half + step / 2]]  # every second row between
+    for wide, low, high, pitch in ((0.021, -0.05, 0.004, 2e-3 * step), (0.060, -0.115, 0.050, 3.1e-3 * step),
+                                   (0.19, -0.13, 0.12, 6.2e-3 * step)):  # fmt: skip
+        rows, half = np.arange(low, high, pitch * 0.866), np.arange(np.round(wide / pitch) + 0.5) * pitch
+        columns = [np.r_[-half[:0:-1], half], np.r_[-half[::-1] - pitch / 2, half + pitch / 2]]  # every second row between
         grid = np.concatenate([np.stack([columns[i % 2], np.full(len(columns[i % 2]), y)], 1) for i, y in enumerate(rows)])
         grid = grid[inside(grid, outline) & ~np.any([inside(grid, hole) for hole in holes], 0)]
-        grid = grid[cKDTree(taken).query(grid)[0] > 0.72 * step]
+        grid = grid[cKDTree(taken).query(grid)[0] > 0.72 * pitch]
         builder.add(lift(grid), None, "skin")
         taken = np.concatenate([taken, grid])
     use = np.setdiff1d(np.arange(builder.count), np.concatenate(within))
@@ -204,34 +207,34 @@ def face_mesh() -> FaceMesh:
     # 3. what hangs on the contours
     _lips_and_mouth(builder, mouth, outer, inner)
     for ring, rim in zip(lids, rims):
-        upper = np.arange(len(rim)) < _LID_SAMPLES
+        upper = np.arange(len(rim)) < len(along_lid)
         at, middle = ring @ TEMPLATE, (ring @ TEMPLATE).mean(0)
         back = middle + (at - middle) * [0.98, 0.96, 1] - [0, 0, 0.0022], middle + (at - middle) * [0.72, 0.8, 1] - [0, 0, 0.0120]
-        for part, rows in (("upper_lid_rim", np.flatnonzero(upper)), ("lower_lid_rim", np.r_[_LID_SAMPLES - 1 : len(rim), 0])):
+        for part, rows in (("upper_lid_rim", np.flatnonzero(upper)), ("lower_lid_rim", np.r_[len(along_lid) - 1 : len(rim), 0])):
             lines = [builder.add(place[rows], ring[rows], part) for place in (at, *back)]
             builder.strip(*lines[:2])
             builder.strip(*lines[1:])
     seam = edge = builder.add(jaw @ TEMPLATE, jaw, "throat")
     for x, y, z in ((0.94, 0.0015, -0.010), (0.76, 0.005, -0.032), (0.52, 0.018, -0.062)):
-        low = np.sin(np.linspace(0, np.pi, _JAW_SAMPLES))[:, None]
+        low = np.sin(np.linspace(0, np.pi, len(jaw)))[:, None]
         under = (jaw @ TEMPLATE) * [x, 1, 1] + np.array([0, y, z]) * (0.3 + 0.7 * low)
         row = builder.add(under, jaw, "throat")
         builder.strip(edge, row)
         edge = row
     neutral, faces = np.concatenate(builder.place), _orient(np.concatenate(builder.faces), np.concatenate(builder.place))
-    normals = _normals(neutral, faces)
     return FaceMesh(
-        neutral, np.concatenate(builder.follow), faces, np.concatenate(builder.part), open_skin, unroll(neutral), normals,
-        np.stack([side, seam]),
+        neutral, np.concatenate(builder.follow), faces, np.concatenate(builder.part), open_skin, unroll(neutral),
+        _normals(neutral, faces), np.stack([side, seam]),
     )  # fmt: skip
 
 
 def _lips_and_mouth(builder: _Builder, mouth: np.ndarray, outer: np.ndarray, inner: np.ndarray) -> None:
     """Lips from the outer to the inner contour, a cavity behind them, a tongue, two rows of teeth."""
-    edge, upper = mouth, np.arange(len(outer)) < _LIP_SAMPLES
+    samples = len(outer) // 2 + 1
+    edge, upper = mouth, np.arange(len(outer)) < samples
     for share, bulge in ((0.3, 0.0012), (0.62, 0.0014), (0.88, 0.0006)):
         weights = (1 - share) * outer + share * inner
-        full = np.sin(np.pi * np.r_[np.linspace(0, 1, _LIP_SAMPLES), np.linspace(1, 0, _LIP_SAMPLES)[1:-1]])[:, None]
+        full = np.sin(np.pi * np.r_[np.linspace(0, 1, samples), np.linspace(1, 0, samples)[1:-1]])[:, None]
         row = builder.add(weights @ TEMPLATE + bulge * full * [0, 0, 1], weights, "lip")
         builder.strip(edge, row, closed=True)
         edge = row

@@ -17,10 +17,11 @@ _ZERO, _ONE = np.float32(0), np.float32(1)
 
 @compiled
 def draw_ellipsoids(depth, ident, records, boxes, view, first):
-    """records (n, 16): centre, inverse axes, colour, gloss. boxes (n, 4) px. view: left, top, steps. first: id of record 0."""
+    """records (n, 17): centre, inverse axes, colour, gloss, least depth. boxes (n, 4) px. view: left, top, steps. first: id of
+    record 0."""
     for i in range(len(records)):
         cx, cy, cz = records[i, 0], records[i, 1], records[i, 2]
-        m = records[i, 3:12]
+        m, nearest = records[i, 3:12], records[i, 16]
         for s in range(SAMPLES):
             for row in range(boxes[i, 1], boxes[i, 3]):
                 y = view[1] + (np.float32(row) + SAMPLES_AT[s, 1]) * view[3]
@@ -28,6 +29,8 @@ def draw_ellipsoids(depth, ident, records, boxes, view, first):
                 dx0, dy0, dz0 = m[1] * y + m[2], m[4] * y + m[5], m[7] * y + m[8]
                 ex0, ey0, ez0 = m[1] * ey, m[4] * ey, m[7] * ey
                 for col in range(boxes[i, 0], boxes[i, 2]):
+                    if depth[s, row, col] <= nearest:
+                        continue
                     x = view[0] + (np.float32(col) + SAMPLES_AT[s, 0]) * view[2]
                     e = x * cz - cx
                     dx, dy, dz = m[0] * x + dx0, m[3] * x + dy0, m[6] * x + dz0
@@ -129,6 +132,7 @@ def draw_triangles(depth, ident, columns, away, faces, first):
     """columns (n, 3): column, row in px and 1 / depth of every vertex, 0 where too near. away (n,): whether it faces away from
     the camera and may be left out. first: id of face 0."""
     _, height, width = depth.shape
+    of_sample, slack = np.empty((SAMPLES, 2)), 1e-6
     for i in range(len(faces)):
         a, b, c = faces[i, 0], faces[i, 1], faces[i, 2]
         if away[a] and away[b] and away[c]:
@@ -144,23 +148,26 @@ def draw_triangles(depth, ident, columns, away, faces, first):
         top, bottom = min(py, qy, ry) - 1e-4, max(py, qy, ry) + 1e-4
         if right < 0 or bottom < 0 or left > width or top > height:
             continue
+        x0, x1 = int(max(left, 0.0)), min(width, int(right) + 1)
+        y0, y1 = int(max(top, 0.0)), min(height, int(bottom) + 1)
         # shares of q and r, linear in px
         share = 1.0 / area
         qdx, qdy = (ry - py) * share, -(rx - px) * share
         rdx, rdy = -(qy - py) * share, (qx - px) * share
         for s in range(SAMPLES):
-            # only what holds this very sample: most small triangles hold none
-            x0, x1 = max(0, int(np.ceil(left - SAMPLES_AT[s, 0]))), min(width, int(np.floor(right - SAMPLES_AT[s, 0])) + 1)
-            y0, y1 = max(0, int(np.ceil(top - SAMPLES_AT[s, 1]))), min(height, int(np.floor(bottom - SAMPLES_AT[s, 1])) + 1)
-            for row in range(y0, y1):
-                y = row + SAMPLES_AT[s, 1] - py
-                for col in range(x0, x1):
-                    x = col + SAMPLES_AT[s, 0] - px
-                    of_q, of_r = qdx * x + qdy * y, rdx * x + rdy * y
-                    of_p = 1.0 - of_q - of_r
+            of_sample[s, 0] = qdx * SAMPLES_AT[s, 0] + qdy * SAMPLES_AT[s, 1] + slack
+            of_sample[s, 1] = rdx * SAMPLES_AT[s, 0] + rdy * SAMPLES_AT[s, 1] + slack
+        for row in range(y0, y1):
+            y = row - py
+            for col in range(x0, x1):
+                x = col - px
+                across, down = qdx * x + qdy * y, rdx * x + rdy * y
+                for s in range(SAMPLES):
+                    of_q, of_r = across + of_sample[s, 0], down + of_sample[s, 1]
                     # the tolerance closes the seam between neighbours
-                    if of_p >= -1e-6 and of_q >= -1e-6 and of_r >= -1e-6:
-                        z = np.float32(1.0 / (of_p * pz + of_q * qz + of_r * rz))
+                    if of_q >= 0.0 and of_r >= 0.0 and of_q + of_r <= 1.0 + 3 * slack:
+                        of_q, of_r = of_q - slack, of_r - slack
+                        z = np.float32(1.0 / ((1.0 - of_q - of_r) * pz + of_q * qz + of_r * rz))
                         if z < depth[s, row, col]:
                             depth[s, row, col] = z
                             ident[s, row, col] = first + i

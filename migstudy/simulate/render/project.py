@@ -124,9 +124,9 @@ def view_cones(cones, axes, place, left, step, width, height):
 
 @compiled
 def view_ellipsoids(ellipsoids, axes, place, left, step, width, height):
-    """Of ellipsoids (n, 16) in the room, those that may be seen: records (m, 16) float32 (centre, inverse axes, linear colour,
-    gloss) and boxes (m, 4) whole px."""
-    records, boxes, m = np.empty((len(ellipsoids), 16), np.float32), np.empty((len(ellipsoids), 4), np.int64), 0
+    """Of ellipsoids (n, 16) in the room, those that may be seen: records (m, 17) float32 (centre, inverse axes, linear colour,
+    gloss, least depth) and boxes (m, 4) whole px."""
+    records, boxes, m = np.empty((len(ellipsoids), 17), np.float32), np.empty((len(ellipsoids), 4), np.int64), 0
     a = np.empty((3, 3))
     for i in range(len(ellipsoids)):
         e = ellipsoids[i]
@@ -154,6 +154,25 @@ def view_ellipsoids(ellipsoids, axes, place, left, step, width, height):
             volume = a[0, k] * cx + a[1, k] * cy + a[2, k] * cz
             r[3 + 3 * k], r[4 + 3 * k], r[5 + 3 * k] = cx / volume, cy / volume, cz / volume
             r[12 + k] = _linear(e[12 + k])
-        r[15] = e[15]
+        r[15], r[16] = e[15], z - np.sqrt(deep)
         m += 1
     return records[:m], boxes[:m]
+
+
+@compiled
+def bounding_box(columns, cones, ellipsoids, width, height):
+    """(x0, y0, x1, y1) whole px around all vertices (n, 3), cones' bounds (m, 8) and ellipsoids' boxes (k, 4) in the picture."""
+    x0, y0, x1, y1 = np.inf, np.inf, -np.inf, -np.inf
+    for i in range(len(columns)):
+        if columns[i, 2] > 0:
+            x0, x1 = min(x0, columns[i, 0]), max(x1, columns[i, 0])
+            y0, y1 = min(y0, columns[i, 1]), max(y1, columns[i, 1])
+    for i in range(len(cones)):
+        x0, x1 = min(x0, cones[i, 0], cones[i, 4]), max(x1, cones[i, 2], cones[i, 6])
+        y0, y1 = min(y0, cones[i, 1], cones[i, 5]), max(y1, cones[i, 3], cones[i, 7])
+    for i in range(len(ellipsoids)):
+        x0, x1 = min(x0, ellipsoids[i, 0]), max(x1, ellipsoids[i, 2])
+        y0, y1 = min(y0, ellipsoids[i, 1]), max(y1, ellipsoids[i, 3])
+    if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
+        return 0, 0, 0, 0
+    return int(max(x0 - 1, 0)), int(max(y0 - 1, 0)), int(min(x1 + 2, width)), int(min(y1 + 2, height))

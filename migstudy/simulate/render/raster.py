@@ -8,7 +8,7 @@ import numpy as np
 
 from migstudy.simulate.camera import Camera
 from migstudy.simulate.render.kernels import SAMPLES, draw_cones, draw_ellipsoids, draw_triangles
-from migstudy.simulate.render.project import vertex_normals, view_cones, view_ellipsoids, view_vertices
+from migstudy.simulate.render.project import bounding_box, vertex_normals, view_cones, view_ellipsoids, view_vertices
 from migstudy.simulate.render.shading import light_vertices, occlusion, resolve
 
 _RADIUS = 0.018  # m, half the width of the blur that finds contact shadows
@@ -156,13 +156,14 @@ def render(
     draw_triangles(canvas.depth, canvas.ident, columns, away, faces, len(cones) + len(ellipsoids))
     draw_ellipsoids(canvas.depth, canvas.ident, ellipsoids, ellipsoid_boxes, view, len(cones))
     draw_cones(canvas.depth, canvas.ident, cones, cone_bounds, view)
+    box = bounding_box(columns, cone_bounds, ellipsoid_boxes, width, height)
     canvas.shade.fill(0)
     if light.shadow > 0:
-        occlusion(canvas.depth[0], canvas.ident[0], np.float32(_RADIUS / step[0]), canvas.shade)
+        box = occlusion(canvas.depth[0], canvas.ident[0], np.float32(_RADIUS / step[0]), canvas.shade, box)
         canvas.shade *= np.float32(light.shadow)
-    picture = np.empty((height, width, 3), np.uint8)
+    picture = np.array(under, np.uint8, order="C")
     resolve(picture, canvas.depth, canvas.ident, under, cones, ellipsoids, surface, columns, faces, sheets,
-            view, lamps, canvas.shade)  # fmt: skip
+            view, lamps, canvas.shade, box)  # fmt: skip
     return picture
 
 

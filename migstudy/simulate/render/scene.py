@@ -12,6 +12,7 @@ from migstudy.simulate.face import ACTION_UNITS, EAR
 from migstudy.simulate.render.appearance import IDENTITY_FREE, draw_appearance
 from migstudy.simulate.render.body_mesh import make_body
 from migstudy.simulate.render.face_mesh import add_face
+from migstudy.simulate.render.face_sculpt import COARSE, MEDIUM
 from migstudy.simulate.render.hands import add_hand
 from migstudy.simulate.render.head import make_head
 from migstudy.simulate.render.pen import PLAYING, Pen
@@ -23,6 +24,7 @@ from migstudy.skeletons import BODY25_JOINTS, FACE, LEFT_HAND, RIGHT_HAND
 _EARS = tuple(BODY25_JOINTS.index(f"{side}_ear") for side in ("right", "left"))
 _HAT = next(gesture.csv_class for gesture in IMIGUE_CLASSES if gesture.name == "Touching hat")
 _RIGID = (27, 28, 29, 30, 36, 39, 42, 45)  # bridge of the nose and corners of the eyes: no action unit moves them much
+_CLOSE, _FAR = 900.0, 300.0  # px a metre from which, and up to which, the face's mesh is the finest and the coarsest
 _STEP_PX, _MOMENTS = 1.5, 4  # motion blur: path between two moments, and the most there are
 _UPPER = [i for i, name in enumerate(BODY25_JOINTS[:19]) if name.split("_")[-1] not in ("hip", "knee", "ankle")]
 _UPPER = _UPPER + list(range(LEFT_HAND, RIGHT_HAND + 21))
@@ -67,15 +69,16 @@ class Scene:
         axes = u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt
         return at - axes @ middle, axes
 
-    def primitives(self, time: float) -> Primitives:
-        """The person at a moment in frames."""
+    def primitives(self, time: float, scale: float = np.inf) -> Primitives:
+        """The person at a moment in frames. scale: px a metre at the seat; the smaller, the coarser the face's mesh."""
         joints, size, shapes = self.joints_at(time), self.video.subject.size, Primitives()
         head, axes = self.head_at(joints)
         self.body.add(shapes, joints, head - axes @ np.array([0.0, size.head, 0.015]))
         self.head.add(shapes, head, axes)
         frame, channels = round(min(max(time, 0.0), len(self.video.motion.joints) - 1.0)), self.video.motion.channels
         units = {name: float(channels[name][frame]) for name in ACTION_UNITS if name in channels}
-        add_face(shapes, joints[FACE : FACE + 70], axes, head, self.look, units)
+        step = 1.0 if scale >= _CLOSE else MEDIUM if scale >= _FAR else COARSE
+        add_face(shapes, joints[FACE : FACE + 70], axes, head, self.look, units, step)
         for start in (LEFT_HAND, RIGHT_HAND):
             add_hand(shapes, joints[start : start + 21], size.hand, self.look.skin)
         if self.pen is not None:
@@ -97,7 +100,8 @@ class Scene:
         if self._canvas is None or self._canvas.size != size:
             self._canvas = Canvas(*size)
         layer = self._room_layer(camera, size, window)
-        return render(self.primitives(time), camera, size, layer, self.room.light, window, self._canvas)
+        scale = camera.focal / np.linalg.norm(camera.position) * size[0] / (window[2] - window[0])
+        return render(self.primitives(time, scale), camera, size, layer, self.room.light, window, self._canvas)
 
     def exposure(
         self, frame: int, size: tuple[int, int], window: tuple[float, float, float, float] | None = None,

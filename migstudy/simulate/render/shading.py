@@ -26,20 +26,22 @@ def _facing(nx, ny, nz, x, y):
 def _surface(number, x, y, z, col, row, cones, ellipsoids, surface, columns, faces):
     """Normal of any length, colour and gloss of primitive `number` where the ray (x, y, 1) meets it at depth z."""
     if number < len(cones):
-        c = cones[number]
-        qx, qy, qz = x * z - c[0], y * z - c[1], z - c[2]
-        wx, wy, wz, g = c[3], c[4], c[5], c[7]
-        along = (qx * wx + qy * wy + qz * wz - c[8] * g) / (_ONE - g * g)
-        along = min(max(along, _ZERO), c[6])
-        return qx - along * wx, qy - along * wy, qz - along * wz, c[9], c[10], c[11], c[12]
+        qx, qy, qz = x * z - cones[number, 0], y * z - cones[number, 1], z - cones[number, 2]
+        wx, wy, wz, g = cones[number, 3], cones[number, 4], cones[number, 5], cones[number, 7]
+        along = (qx * wx + qy * wy + qz * wz - cones[number, 8] * g) / (_ONE - g * g)
+        along = min(max(along, _ZERO), cones[number, 6])
+        nx, ny, nz = qx - along * wx, qy - along * wy, qz - along * wz
+        return nx, ny, nz, cones[number, 9], cones[number, 10], cones[number, 11], cones[number, 12]
     number -= len(cones)
     if number < len(ellipsoids):
-        e = ellipsoids[number]
-        qx, qy, qz = x * z - e[0], y * z - e[1], z - e[2]
-        u, v, w = e[3] * qx + e[4] * qy + e[5] * qz, e[6] * qx + e[7] * qy + e[8] * qz, e[9] * qx + e[10] * qy + e[11] * qz
+        qx, qy, qz = x * z - ellipsoids[number, 0], y * z - ellipsoids[number, 1], z - ellipsoids[number, 2]
+        out_x = out_y = out_z = _ZERO
+        for r in range(3, 12, 3):
+            mx, my, mz = ellipsoids[number, r], ellipsoids[number, r + 1], ellipsoids[number, r + 2]
+            u = mx * qx + my * qy + mz * qz
+            out_x, out_y, out_z = out_x + mx * u, out_y + my * u, out_z + mz * u
         return (
-            e[3] * u + e[6] * v + e[9] * w, e[4] * u + e[7] * v + e[10] * w, e[5] * u + e[8] * v + e[11] * w,
-            e[12], e[13], e[14], e[15],
+            out_x, out_y, out_z, ellipsoids[number, 12], ellipsoids[number, 13], ellipsoids[number, 14], ellipsoids[number, 15],
         )  # fmt: skip
     number -= len(ellipsoids)
     a, b, c = faces[number, 0], faces[number, 1], faces[number, 2]
@@ -52,14 +54,15 @@ def _surface(number, x, y, z, col, row, cones, ellipsoids, surface, columns, fac
     of_q, of_r = of_q * columns[b, 2], of_r * columns[c, 2]
     inverse = 1.0 / (of_p + of_q + of_r)
     wp, wq, wr = np.float32(of_p * inverse), np.float32(of_q * inverse), np.float32(of_r * inverse)
-    p, q, r = surface[a], surface[b], surface[c]
-    red, green, blue = wp * p[3] + wq * q[3] + wr * r[3], wp * p[4] + wq * q[4] + wr * r[4], wp * p[5] + wq * q[5] + wr * r[5]
-    if p[6] < _ZERO:
-        return _ZERO, _ZERO, _ONE, red, green, blue, p[6]
-    return (
-        wp * p[0] + wq * q[0] + wr * r[0], wp * p[1] + wq * q[1] + wr * r[1], wp * p[2] + wq * q[2] + wr * r[2],
-        red, green, blue, wp * p[6] + wq * q[6] + wr * r[6],
-    )  # fmt: skip
+    red = wp * surface[a, 3] + wq * surface[b, 3] + wr * surface[c, 3]
+    green = wp * surface[a, 4] + wq * surface[b, 4] + wr * surface[c, 4]
+    blue = wp * surface[a, 5] + wq * surface[b, 5] + wr * surface[c, 5]
+    if surface[a, 6] < _ZERO:
+        return _ZERO, _ZERO, _ONE, red, green, blue, surface[a, 6]
+    nx = wp * surface[a, 0] + wq * surface[b, 0] + wr * surface[c, 0]
+    ny = wp * surface[a, 1] + wq * surface[b, 1] + wr * surface[c, 1]
+    nz = wp * surface[a, 2] + wq * surface[b, 2] + wr * surface[c, 2]
+    return nx, ny, nz, red, green, blue, wp * surface[a, 6] + wq * surface[b, 6] + wr * surface[c, 6]
 
 
 @compiled
@@ -128,27 +131,27 @@ def _blur(sums, radius):
 
 
 @compiled
-def occlusion(depth, ident, reach, shade):
+def occlusion(depth, ident, reach, shade, box):
     """Writes into shade (h, w) 0 open to 1: how much of what was drawn around a pixel stands shortly before it.
 
     depth, ident: (h, w) of one sample. From the depth buffer and its blur (Luft et al. 2006), with the blurred square besides:
     if a share p of the surroundings stands a distance D nearer, the mean difference is p D and the mean square p D^2, which
     gives both. Only what was drawn (ident >= 0) darkens; whatever has a depth is darkened. reach: m times px a ray step; one
-    radius for the whole picture.
+    radius for the whole picture. box: x0, y0, x1, y1 px around what was drawn; returned with what is darkened besides.
     """
     height, width = depth.shape
     shade[:] = _ZERO
     top, bottom, first, last = height, -1, width, -1
     total, count = 0.0, 0
-    for row in range(height):
-        for col in range(width):
+    for row in range(box[1], box[3]):
+        for col in range(box[0], box[2]):
             if ident[row, col] >= 0:
                 total += depth[row, col]
                 count += 1
                 top, bottom = min(top, row), max(bottom, row)
                 first, last = min(first, col), max(last, col)
     if count == 0:
-        return
+        return box
     middle = np.float32(total / count)
     radius = max(1, int(reach / middle))
     top, first = max(0, top - 2 * radius), max(0, first - 2 * radius)
@@ -176,6 +179,7 @@ def occlusion(depth, ident, reach, shade):
             away, share = square / nearer, (nearer - _SLACK) * nearer / square
             close = min(max((_FAR - away) / (_FAR - _CLOSE), _ZERO), _ONE)
             shade[row, col] = min(np.float32(2) * share, _ONE) * close * close
+    return min(first, box[0]), min(top, box[1]), max(last, box[2]), max(bottom, box[3])
 
 
 @compiled
@@ -192,17 +196,15 @@ def _shade_of(shade, depth, z, row, col):
 
 
 @compiled
-def resolve(picture, depth, ident, background, cones, ellipsoids, surface, columns, faces, sheets, view, lamps, shade):
-    """Shades what each pixel's samples see and writes their mean as sRGB into picture (h, w, 3).
+def resolve(picture, depth, ident, background, cones, ellipsoids, surface, columns, faces, sheets, view, lamps, shade, box):
+    """Shades what each pixel's samples see and writes their mean as sRGB into picture (h, w, 3), at first the background.
 
     Samples that see one primitive, or one sheet (faces of the same number in sheets (m,), 0 for none), are shaded once, in
-    their middle. shade: (h, w) 0 lit to 1 dark.
+    their middle. shade: (h, w) 0 lit to 1 dark. box: x0, y0, x1, y1 px outside of which there is only background.
     """
-    height, width = picture.shape[:2]
-    picture[:] = background
     first, per_sample = len(cones) + len(ellipsoids), np.float32(1 / SAMPLES)
-    for row in range(height):
-        for col in range(width):
+    for row in range(box[1], box[3]):
+        for col in range(box[0], box[2]):
             empty = ident[0, row, col] < 0
             for s in range(1, SAMPLES):
                 empty &= ident[s, row, col] < 0
