@@ -240,3 +240,15 @@ def test_what_reaches_behind_the_camera_and_wrong_sizes():
     assert np.isinf(_drawn(shapes, camera)[0]).all()
     with pytest.raises(ValueError, match="size"):
         raster.render(shapes, camera, (WIDTH, HEIGHT), np.zeros((5, 5, 3), np.uint8))
+
+
+def test_kernels_compile_where_no_cache_can_be_kept(monkeypatch):
+    from migstudy.simulate.render import kernels
+
+    def njit(cache=False, **options):
+        if cache:
+            raise RuntimeError("no locator available")
+        return lambda function: ("compiled", function, options)
+
+    monkeypatch.setattr(kernels, "njit", njit)
+    assert kernels.compiled(abs) == ("compiled", abs, {"error_model": "numpy"})

@@ -9,10 +9,20 @@ import numpy as np
 from numba import njit
 
 SAMPLES = 4
-compiled = njit(cache=True, error_model="numpy")  # no check before every division; IEEE arithmetic, so the same on every CPU
 # a rotated grid: four different columns and rows
 SAMPLES_AT = np.array([[0.375, 0.125], [0.875, 0.375], [0.625, 0.875], [0.125, 0.625]], np.float32)
 _ZERO, _ONE = np.float32(0), np.float32(1)
+
+
+def compiled(function):
+    """Compiled by numba without checks before divisions, in IEEE arithmetic, so the same on every CPU.
+
+    Kept for later processes beside the package or in numba's cache folder; where neither can be written, compiled every time.
+    """
+    try:
+        return njit(cache=True, error_model="numpy")(function)
+    except RuntimeError:  # no place for the cache
+        return njit(error_model="numpy")(function)
 
 
 @compiled

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numba import njit
 from scipy.ndimage import gaussian_filter
 
 from migstudy.simulate.body import TABLE_EDGE, TABLE_HEIGHT
 from migstudy.simulate.camera import MICROPHONE, Camera
+from migstudy.simulate.render.kernels import compiled
 from migstudy.simulate.render.meshes import plate
 from migstudy.simulate.render.raster import Light, Primitives
 
@@ -120,7 +120,7 @@ def _clip(colour: np.ndarray) -> tuple:
     return tuple(float(c) for c in np.clip(colour, 0, 1))
 
 
-@njit(cache=True, error_model="numpy")
+@compiled
 def _paint_wall(picture, wall, position, axes, left, step, depth):
     """Looks the wall's picture up, bilinearly, where each pixel's ray meets the plane z = depth; its border goes on for ever."""
     height, width = picture.shape[:2]
