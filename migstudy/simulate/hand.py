@@ -7,8 +7,6 @@ import numpy as np
 from migstudy.skeletons import FINGERTIPS, HAND_JOINTS
 from migstudy.simulate.kinematics import turn_onto, unit
 
-LENGTH = 0.185  # wrist to the middle fingertip of a flat hand, m
-
 # metres; columns: towards the thumb, along the fingers; thumb, index, middle, ring, little
 _KNUCKLES = np.array([[0.026, 0.028], [0.024, 0.088], [0.004, 0.091], [-0.015, 0.085], [-0.033, 0.076]])
 _PHALANGES = np.array(
