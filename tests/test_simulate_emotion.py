@@ -115,3 +115,14 @@ def test_share_of_left_handers_is_the_knob():
     assert share(0.0) == 0 and share(1.0) == 1 and abs(share(0.12) - 0.12) < 0.06
     one, other = (draw_subject(np.random.default_rng(7), replace(QUICK, left_handed=k), 32) for k in (0.0, 1.0))
     assert one.tempo == other.tempo and (one.size.face == other.size.face).all() and (one.habits == other.habits).all()
+
+
+@pytest.mark.parametrize("profile", ["smoke", "quick", "paper"])
+def test_nobody_always_wins_or_loses(profile):
+    """Else the person would give the result away."""
+    plan, _ = make_plan(replace(PROFILES[profile], **({"videos_per_subject": 2} if profile == "smoke" else {})), 0)
+    results: dict[int, list[bool]] = {}
+    for p in plan:
+        results.setdefault(p.subject, []).append(p.won)
+    for won in results.values():
+        assert len(won) == 1 or abs(2 * sum(won) - len(won)) <= 1

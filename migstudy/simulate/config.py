@@ -87,7 +87,10 @@ class SimulatorConfig:
             if is_tuple:
                 object.__setattr__(self, item.name, tuple(value))
             low, high, above = (item.metadata[key] for key in ("low", "high", "above"))
+            whole = isinstance(item.default[0] if is_tuple else item.default, int)
             for number in value if is_tuple else (value,):
+                if isinstance(number, str) or (whole and number != number // 1):
+                    raise ValueError(f"simulator: {item.name}={value!r} must be {'a whole number' if whole else 'a number'}")
                 if not low <= number <= high or (above and number == low):  # `not <=` catches NaN
                     raise ValueError(f"simulator: {item.name}={value!r} must be {_range(low, high, above)}")
 

@@ -15,7 +15,7 @@ from migstudy.simulate.emotion import NEUTRAL, Mood
 from migstudy.simulate.expression import SPEECH_UNITS
 from migstudy.simulate.kinematics import ease, unit
 from migstudy.simulate.mirror import mirror_channels, mirror_joints
-from migstudy.simulate.places import CONTACTS
+from migstudy.simulate.places import CONTACTS, PLACES, mirrored
 from migstudy.simulate.subject import Subject
 from migstudy.simulate.takes import HandTake, Take
 
@@ -26,7 +26,9 @@ _SILENCING = ("lip_press", "lip_bite", "cheek_bulge")  # such lips do not talk
 _CLEARINGS = 2
 _SWIVEL = 0.12  # s over which the turn of an elbow about the arm's axis is smoothed: it is fast where a hand passes the shoulder
 _BEHIND = -0.12  # places of the trunk farther back than this are behind it, m
-_TOUCH = 0.01  # m between the hand's contact point and its place
+_TOUCH = 0.01  # m between where a resting hand should be and where the arm can put it
+_LIFTED = 0.015  # m above or below its place, from which a resting hand no longer touches it
+_NEAR = 0.05  # m from a place within which a gesturing hand touches it
 
 
 @dataclass(frozen=True)
@@ -109,14 +111,16 @@ def perform(
         np.clip(channels[name], -1.0, 1.3, out=channels[name])
     trunk = pose_trunk(channels, subject.size)
     elbows, wrists, _, _ = pose_arms(trunk, hands, subject.size)
-    contacts = resting.copy()
     for span, take, shown in zip(spans, takes, envelopes):
         for side, part in take.hands.items():
             _add_reach(hands, side, part, span, shown, trunk, elbows, wrists, config)
-            there, index = shown * part.weight > 0.98, CONTACTS.index(part.place) if part.place in CONTACTS else -1
-            contacts[span, side] = np.where(there, index, np.where(shown > 0.02, -1, contacts[span, side]))
     elbows, wrists, fingers, touch = _clear(hands, trunk, subject, _reaching(spans, takes, envelopes, frames), config)
-    contacts[np.linalg.norm(touch - hands.at, axis=-1) > _TOUCH] = -1  # out of the arm's reach
+    contacts = np.where(np.abs((touch - hands.at)[..., 1]) > _TOUCH, -1, resting)
+    contacts[_hovering(hands, resting)] = -1
+    for span, take, shown in zip(spans, takes, envelopes):
+        for side, part in take.hands.items():
+            there, touched = shown * part.weight > 0.98, _place_touched(part, side, span, trunk, elbows, wrists, touch)
+            contacts[span, side] = np.where(there, touched, np.where(shown > 0.02, -1, contacts[span, side]))
     joints = skeleton137(trunk, (elbows, wrists, fingers), {name: channels[name] for name in units}, subject.size)
     motion = Motion(joints, tuple(starts), envelopes, channels, phases, gesture, contacts, talking, mood)
     return mirrored_motion(motion) if subject.left_handed else motion
@@ -206,6 +210,30 @@ def _add_reach(
     hands.tip[span, side] = (1 - shown) * hands.tip[span, side] + shown * part.tip
     fingers = np.sin(2 * np.pi * (1.3 * part.hertz * seconds[:, None] + part.phase + 0.13 * np.arange(5)))
     hands.flutter[span, side] += part.flutter * weight * fingers
+
+
+def _hovering(hands: Hands, resting: np.ndarray) -> np.ndarray:
+    """(T, 2) whether a hand at rest is lifted off its place, as when it beats along with speech."""
+    height = np.array([PLACES[name].at[1] for name in CONTACTS])
+    return (resting >= 0) & (np.abs(hands.at[..., 1] - height[resting]) > _LIFTED)
+
+
+def _place_touched(
+    part: HandTake, side: int, span: slice, trunk: Trunk, elbows: np.ndarray, wrists: np.ndarray, touch: np.ndarray
+) -> np.ndarray:
+    """(frames,) index in `CONTACTS` of the place that the hand touches, -1 where none is near.
+
+    The nearest one, not the one aimed at: strokes, the person's manner and a confusable class lead elsewhere.
+    """
+    names = [name for name in CONTACTS if PLACES[name].frame == part.frame]
+    if not names:
+        return np.full(span.stop - span.start, -1)
+    arm = part.frame in ("forearm", "upper_arm")
+    at = [np.asarray(PLACES[name].at) if arm else mirrored(PLACES[name].at, side == LEFT) for name in names]
+    targets = np.stack([_contact(replace(part, at=place), side, span, trunk, elbows, wrists) for place in at])
+    distance = np.linalg.norm(targets - touch[span, side], axis=-1)  # (places, frames)
+    nearest = np.array([CONTACTS.index(name) for name in names])[distance.argmin(0)]
+    return np.where(distance.min(0) > _NEAR, -1, nearest)
 
 
 def _contact(part: HandTake, side: int, span: slice, trunk: Trunk, elbows: np.ndarray, wrists: np.ndarray) -> np.ndarray:

@@ -63,7 +63,7 @@ def make_plan(config: SimulatorConfig, seed: int) -> tuple[list[VideoPlan], dict
         videos = _videos(split, len(people), config)
         owners = [int(people[i % len(people)]) for i in range(len(videos))]
         # every second video of a person is won, so that the person does not give the result away
-        won = [bool((i // len(people) + i) % 2) for i in range(len(videos))]
+        won = [bool((i // len(people) + i % len(people)) % 2) for i in range(len(videos))]
         total = sum(videos.values()) if config.protocol else config.clips[s]
         sizes_left = np.array(list(videos.values())) if config.protocol else _spread(total, len(videos), rng)
         counts = class_counts(total, split, config.min_clips[s])

@@ -19,7 +19,7 @@ from migstudy.simulate.subject import Subject
 from migstudy.simulate.video import STATEMENT, SimulatedVideo, simulate_video
 from migstudy.simulate.writer import FOLDERS, film_path, video_folder, write_text, write_video
 
-FORMAT = 2  # raise it when the same seed gives other bytes
+FORMAT = 3  # raise it when the same seed gives other bytes
 EXTRAS = ("truth", "rgb", "faces")
 _TABLE, _MARKER, _SOURCE = "labels_20200831.csv", "simulation.json", "SOURCE.txt"
 _TEST_NOTE = "The labels in this folder are real: the simulator knows them. In the official release the test labels are hidden.\n"

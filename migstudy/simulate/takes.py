@@ -79,7 +79,8 @@ def draw_take(
     least = 0.3 if programme.reach is None or PLACES[programme.reach.places[0]].frame == "room" else 1.0
     frames = seconds * config.clip_seconds / tempo * config.fps
     frames = int(np.clip(round(frames), max(4, round(least * config.fps / tempo)), 8 * config.fps))
-    slack = tuple(int(s) for s in rng.integers(0, 1 + min(3, frames // 8), 2))
+    # scaled, not drawn from a range: however short the clip, the later draws stay the same
+    slack = tuple(int(share * (1 + min(3, frames // 8))) for share in rng.random(2))
     overlap = config.class_overlap * rng.random()
     strength = subject.amplitude * mood.factor("amplitude") * np.exp(0.35 * config.take_variation * rng.standard_normal())
     hands = _draw_hands(programme, partner, overlap, strength, subject, tempo, config, rng)
@@ -94,7 +95,7 @@ def draw_take(
             hands = _draw_hands(second, second, 0.0, weaker, subject, tempo, config, aside, weight=min(1.0, weaker))
     moves: dict[str, list] = defaultdict(list)
     for (source, size), draws in zip(sources, (rng, rng, aside)):
-        for channel, full, hertz in _draw_moves(source.moves, tempo, draws):
+        for channel, full, hertz in _draw_moves(source.moves, tempo, config.take_variation, draws):
             moves[channel].append((full * size, hertz, draws.random()))
     return Take(
         csv_class, frames, slack, {c: max(parts, key=lambda part: abs(part[0])) for c, parts in moves.items()},
@@ -120,7 +121,7 @@ def draw_gaps(takes: list[Take], config: SimulatorConfig, rng: np.random.Generat
     return [int(gap) for gap in gaps]
 
 
-def _draw_moves(moves: tuple[Move, ...], tempo: float, rng: np.random.Generator) -> list[tuple[str, float, float]]:
+def _draw_moves(moves: tuple[Move, ...], tempo: float, variation: float, rng: np.random.Generator) -> list[tuple[str, float, float]]:
     drawn, chosen = [], {}
     for group in sorted({move.group for move in moves} - {""}):
         members = [move for move in moves if move.group == group]
@@ -131,7 +132,7 @@ def _draw_moves(moves: tuple[Move, ...], tempo: float, rng: np.random.Generator)
         if chosen[move.group] is not move if move.group else present > move.chance:
             continue
         size = -move.size if move.sign == "either" and sign < 0.5 else move.size
-        hertz = move.hertz * tempo * np.exp(0.15 * rng.standard_normal())
+        hertz = move.hertz * tempo * np.exp(0.15 * variation * rng.standard_normal())
         channels = (move.channel,)
         if move.channel in _WITHOUT_SIDE:
             both = move.sides == "both" or (move.sides == "either" and one < 0.5)
@@ -159,7 +160,8 @@ def _draw_hands(
         place = _blend_places(place, other, overlap)
         shape = (1 - overlap) * shape + overlap * shape_weights(partner.reach.shape)
         reach = _blend_reaches(reach, partner.reach, overlap)
-    shape = 0.85 * shape + 0.15 * rng.dirichlet(np.ones(len(shape)))
+    loose = 0.15 * min(config.take_variation, 1.0)
+    shape = (1 - loose) * shape + loose * rng.dirichlet(np.ones(len(shape)))
     # the person's own way, kept over takes, and this take's whim
     offset = np.zeros(3)
     offset[:2] = subject.manner[_ROW[programme.csv_class]]

@@ -24,7 +24,7 @@ LIDS = (((36, 37, 38, 39), (36, 41, 40, 39)), ((45, 44, 43, 42), (45, 46, 47, 42
 OUTER_LIPS = (48, 49, 50, 51, 52, 53, 54), (48, 59, 58, 57, 56, 55, 54)  # upper, lower, from the right corner
 INNER_LIPS = (60, 61, 62, 63, 64), (60, 67, 66, 65, 64)
 _LIP_SAMPLES, _JAW_SAMPLES = 25, 65
-COARSE, MEDIUM = 1.8, 1.35  # how much wider than in close-ups the skin's grid may be
+COARSE, MEDIUM = 1.8, 1.7  # how much wider than in close-ups the skin's grid may be
 # of a lid from corner to corner: dense at the corners, at every landmark
 _ALONG_LID = np.array([0, 0.05, 0.12, 0.22, 1 / 3, 0.42, 0.5, 0.58, 2 / 3, 0.78, 0.88, 0.95, 1])
 _ALONG_BROW = np.linspace(-0.0625, 1.0625, 19)
