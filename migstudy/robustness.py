@@ -7,7 +7,6 @@ by clip (takes that fps or tempo bring below 8 frames are drawn anew). Measureme
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
 import json
 import os
@@ -32,7 +31,7 @@ from migstudy.config.gesture import GestureConfig
 from migstudy.config.robustness import RobustnessConfig
 from migstudy.data import data_path, open_data
 from migstudy.knobs import conditions
-from migstudy.robustness_cells import Cells, Question
+from migstudy.robustness_cells import Cells, Question, simulator_version
 from migstudy.simulate import SimulatorConfig, simulate_clips
 from migstudy.simulate.plan import make_plan
 from migstudy.study import LIMB, VARIANTS
@@ -88,7 +87,7 @@ def open_trained_data(config: RobustnessConfig, prove: bool = True) -> TrainedDa
 
 def open_robustness_run(config: RobustnessConfig, data: TrainedData) -> runs.Run:
     """The run folder that belongs to these parameters, data, and versions of this code and of the simulator."""
-    params, code = config.resolved().to_dict(), f"{data.fingerprint} {_simulator_version()}"
+    params, code = config.resolved().to_dict(), f"{data.fingerprint} {simulator_version()}"
     folder = config.run_dir or f"{runs.RUNS}/{runs.run_id(TASK, params, code)}"
     return runs.open_run(TASK, params, data.fingerprint, folder)
 
@@ -282,14 +281,6 @@ def _equal(a: ClipSet, b: ClipSet) -> bool:
     return same and all(
         np.array_equal(x.keypoints, y.keypoints) and np.array_equal(x.scores, y.scores) for x, y in zip(a, b, strict=True)
     )
-
-
-def _simulator_version() -> str:
-    """Hash of the sources that make skeletons; those that film them aside."""
-    root, digest = Path(__file__).parent / "simulate", hashlib.sha256()
-    for file in sorted(root.glob("*.py")):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def _workers(config: RobustnessConfig) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 from collections.abc import Mapping
@@ -69,3 +70,19 @@ class Cells(NamedTuple):
 
 def _text(question: Question) -> str:
     return json.dumps(question, sort_keys=True)
+
+
+def simulator_version() -> str:
+    """Hash of the sources that make skeletons: what `simulate/video.py` imports, comments aside."""
+    folder, digest = Path(__file__).parent / "simulate", hashlib.sha256()
+    waiting, seen = ["video"], set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen or not (folder / f"{name}.py").exists():
+            continue
+        seen.add(name)
+        tree = ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))
+        waiting += [n.module.rpartition(".")[2] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module]
+    for name in sorted(seen):
+        digest.update(ast.dump(ast.parse((folder / f"{name}.py").read_text(encoding="utf-8"))).encode())
+    return digest.hexdigest()[:12]

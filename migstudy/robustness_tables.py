@@ -83,18 +83,46 @@ def trend_table(answers: Tables, pool: bool = False, n_boot: int = 2000, seed: i
     return pd.DataFrame(rows)
 
 
-def emotion_table(videos: Mapping[float, pd.DataFrame], n_boot: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """One row an effect: AUC of win against lose in videos of people not learned from, with a 95 % interval over people.
+def emotion_table(
+    videos: Mapping[float, pd.DataFrame], n_boot: int = 2000, seed: int = 0, permutations: int = 200
+) -> pd.DataFrame:
+    """One row an effect: AUC of win against lose in videos of people not learned from, beside what chance gives.
 
-    Columns: emotion_effect, auc, low, high, people, videos.
+    Columns: emotion_effect, auc, low, high (95 % over people, with the evidence as it is: it does not count what learning from
+    other people would change), chance_low, chance_high (95 % of AUCs learned anew from results exchanged within people) and p,
+    how often such an AUC is as large, people, videos.
     """
     rows = []
     for effect, table in videos.items():
         features = table.filter(regex=r"^f\d+$").to_numpy(float)
-        scores = decode_result(features, table["won"].to_numpy(bool), table["subject"].to_numpy(str), seed=seed)
-        auc = auc_over_people(scores, table["won"].to_numpy(bool), table["subject"].to_numpy(str), n_boot, seed)
-        rows.append({"emotion_effect": effect, **auc._asdict(), "people": table["subject"].nunique(), "videos": len(table)})
+        won, people = table["won"].to_numpy(bool), table["subject"].to_numpy(str)
+        auc = auc_over_people(_evidence(features, won, people, seed), won, people, n_boot, seed)
+        chance = chance_aucs(features, won, people, permutations, seed)
+        low, high = np.quantile(chance, [0.025, 0.975])
+        rows.append({
+            "emotion_effect": effect, **auc._asdict(), "chance_low": low, "chance_high": high,
+            "p": (1 + (chance >= auc.auc).sum()) / (1 + permutations), "people": len(set(people)), "videos": len(table),
+        })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def chance_aucs(features: np.ndarray, won: np.ndarray, people: np.ndarray, permutations: int, seed: int) -> np.ndarray:
+    """(permutations,) AUCs of the same learning on results exchanged at random among each person's own videos."""
+    from sklearn.metrics import roc_auc_score
+
+    rng, groups = np.random.default_rng(seed), [np.flatnonzero(people == person) for person in np.unique(people)]
+    aucs = np.empty(permutations)
+    for i in range(permutations):
+        exchanged = won.copy()
+        for group in groups:
+            exchanged[group] = won[rng.permutation(group)]
+        aucs[i] = roc_auc_score(exchanged, _evidence(features, exchanged, people, seed))
+    return aucs
+
+
+def _evidence(features: np.ndarray, won: np.ndarray, people: np.ndarray, seed: int) -> np.ndarray:
+    # one division into five: chance has to be learned a few hundred times in the same way
+    return decode_result(features, won, people, folds=5, repeats=1, seed=seed)
 
 
 class AUC(NamedTuple):

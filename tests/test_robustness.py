@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -229,8 +230,39 @@ def test_videos_of_win_and_lose(data, tmp_path):
         assert len(table) == 8 and (table.groupby("subject")["won"].sum() == 1).all()
         assert np.isfinite(table.filter(regex=r"^f\d").to_numpy()).all()
     assert found[0.0]["subject"].equals(found[1.0]["subject"]) and not found[0.0].equals(found[1.0])
-    result = curves.emotion_table(found, 50)
+    result = curves.emotion_table(found, 50, permutations=5)
     assert ((result["low"] <= result["auc"]) & (result["auc"] <= result["high"])).all()
+    assert ((result["chance_low"] <= result["chance_high"]) & (result["p"] >= 1 / 6)).all()
+
+
+def test_chance_is_what_exchanged_results_give():
+    rng = np.random.default_rng(0)
+    people, won = np.repeat(np.arange(40), 2).astype(str), np.tile([True, False], 40)
+    told = np.stack([won + rng.normal(0, 1, 80), *rng.normal(size=(5, 80))], 1)
+    videos = {0.0: told[:, 1:], 1.0: told}
+    tables = {
+        effect: pd.DataFrame(f, columns=[f"f{i:03d}" for i in range(f.shape[1])]).assign(won=won, subject=people)
+        for effect, f in videos.items()
+    }  # fmt: skip
+    result = curves.emotion_table(tables, 100, permutations=40).set_index("emotion_effect")
+    assert result.loc[1.0, "auc"] > result.loc[1.0, "chance_high"] and result.loc[1.0, "p"] == pytest.approx(1 / 41)
+    assert result.loc[0.0, "p"] > 0.05 and result.loc[0.0, "chance_low"] < 0.5 < result.loc[0.0, "chance_high"]
+    aucs = curves.chance_aucs(told, won, people, 30, seed=1)
+    assert abs(aucs.mean() - 0.5) < 0.08 and len(set(aucs)) > 10
+
+
+def test_the_simulators_version_hears_motion_and_not_comments(tmp_path, monkeypatch):
+    import shutil
+
+    from migstudy import robustness_cells
+
+    shutil.copytree(Path(robustness_cells.__file__).parent / "simulate", tmp_path / "simulate")
+    monkeypatch.setattr(robustness_cells, "__file__", str(tmp_path / "robustness_cells.py"))
+    before = robustness_cells.simulator_version()
+    for name, text, heard in (("motion", "\n# why\n", False), ("gallery", "\nx = 1\n", False), ("takes", "\nx = 1\n", True)):
+        file = tmp_path / "simulate" / f"{name}.py"
+        file.write_text(file.read_text() + text)
+        assert (robustness_cells.simulator_version() != before) == heard, name
 
 
 # -- kept ------------------------------------------------------------------------------------------------------------
@@ -284,7 +316,7 @@ def test_a_run_folder_belongs_to_parameters_data_and_simulator(project, data, mo
     assert robustness.stored_run(asked) is None
     run.finish()
     assert robustness.stored_run(asked) == run
-    monkeypatch.setattr(robustness, "_simulator_version", lambda: "another")
+    monkeypatch.setattr(robustness, "simulator_version", lambda: "another")
     assert robustness.open_robustness_run(asked, data) != run and robustness.stored_run(asked) == run
     with pytest.raises(ValueError, match="holds a run with other parameters or data"):
         robustness.open_robustness_run(replace(asked, run_dir=str(run.folder), seed=4), data)

@@ -70,7 +70,7 @@ def draw_difficulty(
 ) -> Figure:
     """How hard the data are: light classifiers trained and tested at every value, and win or lose against its effect.
 
-    matched: a `matched_table`. emotion: an `emotion_table`: emotion_effect, auc, low, high. network: rows of a
+    matched: a `matched_table`. emotion: an `emotion_table`: emotion_effect, auc, low, high, chance_low, chance_high. network: rows of a
     `robustness_table` at trained values, whose models are drawn as single points beside the curves.
     """
     knobs, models = list(dict.fromkeys(matched["knob"])), list(dict.fromkeys(matched["model"]))
@@ -93,12 +93,13 @@ def draw_difficulty(
     for ax in axes[1:-1]:
         ax.tick_params(labelleft=False)
     last, effect = axes[-1], emotion.sort_values("emotion_effect")
-    last.axhline(0.5, color=style.GREY, lw=0.9, ls=":")
+    last.fill_between(effect["emotion_effect"], effect["chance_low"], effect["chance_high"], color=style.GREY, alpha=0.25, lw=0)
     last.fill_between(effect["emotion_effect"], effect["low"], effect["high"], color=style.PURPLE, alpha=0.18, lw=0)
     last.plot(effect["emotion_effect"], effect["auc"], color=style.PURPLE, marker="o")
     last.set(title="win or lose", xlabel="emotion effect, factor", ylabel="AUC, new people")
-    last.set_ylim(min(0.35, effect["low"].min()), 1.02)
-    last.text(effect["emotion_effect"].max(), 0.49, "chance", fontsize=7, color=style.GREY, ha="right", va="top")
+    last.set_ylim(min(0.3, effect["low"].min(), effect["chance_low"].min() - 0.06), 1.02)
+    right = effect.iloc[-1]
+    last.text(right["emotion_effect"], right["chance_low"], "chance, 95 %", fontsize=7, color=style.INK, ha="right", va="top")
     last.grid(axis="y")
     points = [dict(marker=_MARKERS[n % 5], color=_COLOURS[n % 5]) for n in range(len(models), len(models) + len(trained))]
     handles = _handles(models)
