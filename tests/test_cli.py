@@ -206,15 +206,14 @@ def test_simulate_hands_its_settings_over(monkeypatch, project):
     import migstudy.simulate
 
     seen = []
-    monkeypatch.setattr(migstudy.simulate, "simulate", lambda *given, **knobs: seen.append((given, knobs)) or given[0])
     given = ("there", "--profile", "smoke", "--seed", 3, "--workers", 2, "--shape", "light_hand")
-    assert call("simulate", *given, "-p", "amplitude=1.5", "-p", "subjects=3,1,1", "--rgb").stdout == "there\n"
+    with monkeypatch.context() as patch:
+        patch.setattr(migstudy.simulate, "simulate", lambda *given, **knobs: seen.append((given, knobs)) or given[0])
+        assert call("simulate", *given, "-p", "amplitude=1.5", "-p", "subjects=3,1,1", "--rgb").stdout == "there\n"
     settings = (Path("there"), "smoke", 3, 2, "light_hand", ["truth", "rgb"])
     assert seen == [(settings, {"amplitude": 1.5, "subjects": (3, 1, 1)})]
-    monkeypatch.undo()
     assert "share     people who are left-handed" in call("simulate", "--knobs", "--profile", "smoke").stdout
     assert_refused(call("simulate", project / "x", "-p", "amplitud=1"), "did you mean 'amplitude'?")
-    os.chdir(project)
     assert_refused(call("simulate", project / "x", "--profile", "fast"), "unknown profile 'fast'")
     assert_refused(call("simulate", project / "x", "--shape", "coco"), "unknown shape 'coco'")
     assert_refused(call("simulate", "--profile", "smoke"), "name the folder to write")

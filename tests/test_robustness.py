@@ -416,8 +416,9 @@ def words_of(fig) -> str:
 
 def drawn():
     table = curves.robustness_table(planted_answers(), TRAINED, 100)
-    columns = ["emotion_effect", "auc", "low", "high"]
-    emotion = pd.DataFrame([(0, 0.5, 0.4, 0.6), (1, 0.8, 0.7, 0.9), (2, 0.95, 0.9, 1.0)], columns=columns)
+    columns = ["emotion_effect", "auc", "low", "high", "chance_low", "chance_high"]
+    rows = [(0, 0.5, 0.4, 0.6, 0.41, 0.6), (1, 0.8, 0.7, 0.9, 0.4, 0.59), (2, 0.95, 0.9, 1.0, 0.4, 0.6)]
+    emotion = pd.DataFrame(rows, columns=columns)
     network = table[table["trained"]].drop_duplicates("model")
     return {
         "robustness": figures.draw_robustness(table, SOURCE, 0.4),
