@@ -42,5 +42,5 @@ def test_commands_named_are_commands():
 
     from migstudy.cli import app
 
-    for command in {c.split()[0] for c in re.findall(r"migstudy ((?:run|study|figures|data|simulate)\b[^`\n]*)", README)}:
+    for command in {c.split()[0] for c in re.findall(r"migstudy ((?:run|study|figures|data|simulate|gallery|calibrate)\b[^`\n]*)", README)}:
         assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0, command
