@@ -227,9 +227,8 @@ def test_simulate_hands_its_settings_over(monkeypatch, project):
 def test_gallery_writes_sheet_and_films(monkeypatch, project):
     from migstudy.simulate import gallery
 
-    few = lambda seed=0, *_, **__: ORIGINAL(seed, csv_classes=(28, 31))  # noqa: E731
-    ORIGINAL = gallery.exhibits
-    monkeypatch.setattr(gallery, "exhibits", few)
+    whole = gallery.exhibits
+    monkeypatch.setattr(gallery, "exhibits", lambda seed=0, *_, **__: whole(seed, csv_classes=(28, 31)))
     written = call("gallery", project / "films", "--figure", project / "figures").stdout.split()
     assert [Path(p).name for p in written] == ["gallery.png", "gallery.pdf", "gallery.json"]
     assert sorted(p.name for p in (project / "films").iterdir()) == ["28_head_up.mp4", "31_shaking_shoulders.mp4"]

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from migstudy.calibration import LARGEST, as_track, compare, simulated_videos, write_calibration
+from migstudy.calibration import LARGEST, as_track, compare, largest_mismatches, simulated_videos, write_calibration
 from migstudy.figures import style
 from migstudy.recordings import Track, load_recordings
 from migstudy.simulate.config import PROFILES, SimulatorConfig
@@ -149,7 +149,8 @@ def calibrate(
     recordings: str | Path, folder: str | Path = "figures", config: SimulatorConfig = PROFILES["quick"], videos: int = 12,
     seed: int = 0, command: str | None = None,
 ) -> list[Path]:  # fmt: skip
-    """Compare the simulator with the recordings in a folder: writes `real_vs_simulated.*` and `table_calibration.*`.
+    """Compare the simulator with the recordings in a folder: writes `real_vs_simulated.*` and `table_calibration.*`, and
+    prints the largest mismatches.
 
     command: what the user called, kept beside the files. Returns the files' paths. Raises FileNotFoundError where the folder
     holds no known recording.
@@ -160,5 +161,6 @@ def calibrate(
     source = f"recordings of real people ({counts}), not iMiGUE; simulated: {len(simulated)} videos, seed {seed}"
     sources = {"source": source, "title": "The simulator beside recordings of real people"}
     sources |= {"command": command} if command else {}
+    print(largest_mismatches(table).to_string(index=False))
     fig = draw_real_vs_simulated(real, simulated, table, source)
     return [*style.save_figure(fig, "real_vs_simulated", folder, sources), *write_calibration(table, sources, folder)]
