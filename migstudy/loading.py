@@ -85,7 +85,7 @@ def _resize_before_crop(size: int) -> int:
 
 
 def train_loader(clips: ClipSet, config: GestureConfig) -> DataLoader:
-    """Shuffled batches of one random view a clip; call `start_epoch` before each epoch."""
+    """Shuffled batches of one random view a clip; `fit.start_epoch` sets each epoch's draws."""
     config = config.resolved()
     dataset = GestureDataset(clips, config, train=True)
     generator = torch.Generator()
@@ -93,12 +93,6 @@ def train_loader(clips: ClipSet, config: GestureConfig) -> DataLoader:
         dataset, config.batch_size, shuffle=True, generator=generator, num_workers=config.workers,
         drop_last=len(dataset) > config.batch_size, pin_memory=torch.cuda.is_available(),
     )  # fmt: skip
-
-
-def start_epoch(loader: DataLoader, seed: int, epoch: int) -> None:
-    """Fix order and augmentation of an epoch, so that a resumed run draws what an uninterrupted one draws."""
-    loader.dataset.epoch = epoch
-    loader.generator.manual_seed(seed * 1_000_003 + epoch)
 
 
 def eval_loader(clips: ClipSet, config: GestureConfig, views: int = 1) -> DataLoader:

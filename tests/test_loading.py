@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from toy import tiny, toy_set
 
 from migstudy.augment import project
+from migstudy.fit import start_epoch
 from migstudy.heatmaps import mirror_heatmaps, render_joints, render_limbs
 from migstudy.loading import (
-    GestureDataset, channels, eval_loader, represent, start_epoch, train_loader, with_labels,
+    GestureDataset, channels, eval_loader, represent, train_loader, with_labels,
 )  # fmt: skip
 from migstudy.skeletons import get_topology
 

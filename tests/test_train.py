@@ -15,15 +15,17 @@ from projects import start, wait_for, words
 from safetensors.torch import load_file
 from toy import TINY, save_toy, tiny, toy_set
 
+from migstudy import fit, paths
 from migstudy import train as module
 from migstudy.clips import ClipSet
 from migstudy.config.gesture import GestureConfig
 from migstudy.data import open_data
+from migstudy.fit import CHECKPOINT, learning_rate
 from migstudy.label_embeddings import get_label_embeddings
 from migstudy.models import get_model_class
 from migstudy.runs import Run
 from migstudy.scores import get_probabilities, load_scores
-from migstudy.train import learning_rate, predict, train
+from migstudy.train import predict, train
 
 RESULTS = ("metrics.json", "log.csv", "model.safetensors", "scores.parquet")
 LONG = {"epochs": 4, "dropout": 0.3, "batch_size": 4, "warmup_epochs": 1.0}  # dropout and warm-up must resume as well
@@ -75,7 +77,7 @@ def assert_same(run: Run, other: Run) -> None:
 
 def assert_tidy(run: Run) -> None:
     names = {p.name for p in run.folder.iterdir()}
-    assert not run.path(module.CHECKPOINT).exists() and not [n for n in names if "partial" in n], names
+    assert not run.path(CHECKPOINT).exists() and not [n for n in names if "partial" in n], names
 
 
 # -- learning --------------------------------------------------------------------------------------------------------
@@ -179,7 +181,7 @@ def test_sigkill_in_mid_epoch_changes_nothing(project, small):
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    kept = torch.load(run.path(module.CHECKPOINT), weights_only=True)
+    kept = torch.load(run.path(CHECKPOINT), weights_only=True)
     assert 1 <= kept["epoch"] < 12 and not run.path("metrics.json").exists() and not run.done
     again = start(project, *command(options))
     said, complained = again.communicate(timeout=180)
@@ -220,8 +222,8 @@ MOMENTS = {
     "in validation": ("represent", nth(9 + 6 + 2)),
     "writing the first checkpoint": ("os.replace", nth(1, into("checkpoint.pt"))),
     "writing a later checkpoint": ("os.replace", nth(3, into("checkpoint.pt"))),
-    "between checkpoint and log": ("write_log", nth(2)),
-    "between the last checkpoint and its log": ("write_log", nth(4)),
+    "between checkpoint and log": ("fit.write_log", nth(2)),
+    "between the last checkpoint and its log": ("fit.write_log", nth(4)),
     "before the test clips": ("finish", nth(1)),
     "writing the weights": ("save_scores", nth(1)),
     "writing the metrics": ("os.replace", nth(1, into("metrics.json"))),
@@ -232,10 +234,10 @@ MOMENTS = {
 def test_death_at_any_moment_changes_nothing(moment, small, uninterrupted, monkeypatch):
     name, when = MOMENTS[moment]
     with monkeypatch.context() as patch:
-        die_at(patch, os if name.startswith("os.") else module, name.removeprefix("os."), when)
+        die_at(patch, {"os.": os, "fit": fit}.get(name[:3], module), name.split(".")[-1], when)
         with pytest.raises(Killed):
             train(tiny(data=small, run_dir="run", **LONG))
-    assert not (module.paths.resolve("run") / "metrics.json").exists()
+    assert not (paths.resolve("run") / "metrics.json").exists()
     run = train(tiny(data=small, run_dir="run", **LONG))
     assert_same(run, uninterrupted)
     assert_tidy(run)
@@ -275,10 +277,10 @@ def test_loading_processes_change_nothing(small, uninterrupted):
 def test_a_loss_that_is_not_finite_is_one_clear_error(small, monkeypatch, uninterrupted):
     config = tiny(data=small, run_dir="run", **LONG)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "learning_rate", lambda c, e: learning_rate(c, e) if e < 2.3 else math.inf)
+        patch.setattr(fit, "learning_rate", lambda c, e: learning_rate(c, e) if e < 2.3 else math.inf)
         with pytest.raises(FloatingPointError, match=r"the loss is nan in epoch 3, step 4; lower lr .* grad_clip"):
             train(config)
-    kept = torch.load(module.paths.resolve("run") / module.CHECKPOINT, weights_only=True)
+    kept = torch.load(paths.resolve("run") / CHECKPOINT, weights_only=True)
     assert kept["epoch"] == 2 and all(v.isfinite().all() for v in kept["model"].values() if v.is_floating_point())
     assert_same(train(config), uninterrupted)
 
@@ -346,8 +348,8 @@ def test_the_kept_weights_do_not_depend_on_the_test_clips(small, tmp_path):
 def test_the_best_epoch_on_validation_is_kept(small, watched, monkeypatch):
     kept = []
     monkeypatch.setattr(
-        module._Progress, "epoch_done",
-        lambda self, accelerator, epoch, *rest, original=module._Progress.epoch_done: (
+        fit._Progress, "epoch_done",
+        lambda self, accelerator, epoch, *rest, original=fit._Progress.epoch_done: (
             original(self, accelerator, epoch, *rest), kept.append({k: v.clone() for k, v in self.model.state_dict().items()})
         ),
     )  # fmt: skip
@@ -449,10 +451,10 @@ def test_the_learning_rate_steps_to_a_tenth():
 
 def test_weight_decay_spares_vectors_for_adamw_only():
     model = torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.BatchNorm1d(3))
-    adamw = module.make_optimizer(tiny(optimizer="adamw", weight_decay=0.5).resolved(), model)
+    adamw = fit.make_optimizer(tiny(optimizer="adamw", weight_decay=0.5).resolved(), model)
     decayed = [p for group in adamw.param_groups for p in group["params"] if group["weight_decay"]]
     assert decayed == [model[0].weight] and sum(len(g["params"]) for g in adamw.param_groups) == 4
-    [group] = module.make_optimizer(tiny(optimizer="sgd", weight_decay=0.5).resolved(), model).param_groups
+    [group] = fit.make_optimizer(tiny(optimizer="sgd", weight_decay=0.5).resolved(), model).param_groups
     assert group["weight_decay"] == 0.5 and len(group["params"]) == 4 and group["momentum"] == 0.9
 
 
