@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib
 import json
 import logging
 import os
@@ -19,7 +20,7 @@ from typing import Any, Literal
 
 from migstudy import paths
 from migstudy.config.gesture import GestureConfig
-from migstudy.config.parameters import describe, parsed
+from migstudy.config.parameters import Parameters, describe, parsed
 from migstudy.config.robustness import RobustnessConfig
 from migstudy.runs import RUNNER, Run, finished_runs, open_run, run_of
 
@@ -27,7 +28,11 @@ from migstudy.runs import RUNNER, Run, finished_runs, open_run, run_of
 # CPU; told to keep it before the kernel starts, it does not. Others ignore these names.
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "MALLOC_TOP_PAD_": str(1 << 28)}
 
-CONFIGS = {"03_train_gesture": GestureConfig, "08_robustness": RobustnessConfig}
+# notebooks that train: what finds the run of a configuration, writing nothing in runs/ (config -> Run, as module:name). A
+# finished one is not repeated; the other notebooks are drawn anew from what is there, however often they are asked.
+TRAINED = {"03_train_gesture": "migstudy.execute:gesture_run"}
+# notebooks whose parameters are the fields of a class
+CONFIGS: dict[str, type[Parameters]] = {"03_train_gesture": GestureConfig, "08_robustness": RobustnessConfig}
 
 
 def find_notebook(name: str) -> Path:
@@ -83,15 +88,12 @@ def run_notebook(name: str, options: Mapping[str, str], quiet: bool = False) -> 
 
 
 def _run(notebook: Path, values: dict[str, Any], quiet: bool) -> Run:
-    if notebook.stem == "03_train_gesture":
-        from migstudy.data import open_data
-
-        config = GestureConfig(**values)
-        run = run_of(notebook.stem, values, open_data(config).fingerprint, config.run_dir)
+    if notebook.stem in TRAINED:
+        run = trained_run(notebook.stem, values)
         if run.done:
             return run
         values["run_dir"] = str(run.folder)
-    else:  # drawn anew from what is there now, however often it is asked
+    else:
         if notebook.stem == "08_robustness":
             from migstudy.robustness import open_robustness_run, open_trained_data
 
@@ -106,6 +108,19 @@ def _run(notebook: Path, values: dict[str, Any], quiet: bool) -> Run:
     run.path("failed.ipynb").unlink(missing_ok=True)
     run.finish()
     return run
+
+
+def trained_run(task: str, values: Mapping[str, Any]) -> Run:
+    """The run that a training notebook with these parameters has or would have; raises ValueError for bad parameters or data."""
+    module, name = TRAINED[task].split(":")
+    return getattr(importlib.import_module(module), name)(CONFIGS[task](**values))
+
+
+def gesture_run(config: GestureConfig) -> Run:
+    """The run of 03_train_gesture with this configuration; raises ValueError when its data cannot be opened."""
+    from migstudy.data import open_data
+
+    return run_of("03_train_gesture", config.to_dict(), open_data(config).fingerprint, config.run_dir)
 
 
 def _execute(notebook: Path, run: Run, values: Mapping[str, Any], quiet: bool) -> None:
@@ -157,4 +172,5 @@ def command_line(notebook: Path, options: Mapping[str, str]) -> str:
 
 
 def _trained_so_far() -> str:
-    return hashlib.sha256(" ".join(run.id for run in finished_runs(task="03_train_gesture")).encode()).hexdigest()
+    ids = sorted(run.id for task in TRAINED for run in finished_runs(task=task))
+    return hashlib.sha256(" ".join(ids).encode()).hexdigest()
