@@ -47,6 +47,11 @@ CASES = {
         (2, 5, 6, 16, 16),
     ),
     "single_modality": ({**FUSION, "modality": "rgb"}, TOKENS),
+    "swinface": (
+        {"num_classes": 7, "branches": [["Expression"]], "size": 16, "patch": 2, "base_channels": 8, "depths": [2, 1],
+         "heads": [2, 4], "window": 4, "feature_dim": 12, "dropout": 0.0, "drop_path": 0.0},
+        (4, 3, 16, 16),
+    ),  # fmt: skip
     "token_fusion": (FUSION, TOKENS),
 }
 

@@ -8,15 +8,20 @@ from migstudy.models.base import ModelOutput, StudyModel, average_views
 
 MODELS: dict[str, str] = {
     "agcn": "migstudy.models.agcn:AGCN",
+    "attention_mil": "migstudy.models.mil:AttentionMIL",
     "concatenation": "migstudy.models.fusion_baselines:Concatenation",
     "ctrgcn": "migstudy.models.ctrgcn:CTRGCN",
     "gated_fusion": "migstudy.models.fusion_baselines:GatedFusion",
+    "gesture_lstm": "migstudy.models.gesture_lstm:GestureLSTM",
+    "hypergraph_transformer": "migstudy.models.hypergraph:HypergraphTransformer",
+    "inter_fusion": "migstudy.models.inter_fusion:InterFusion",
     "joint_transformer": "migstudy.models.fusion_baselines:JointTransformer",
     "late_fusion": "migstudy.models.fusion_baselines:LateFusion",
     "mvit": "migstudy.models.mvit:MViT",
     "posec3d": "migstudy.models.posec3d:PoseC3D",
     "single_modality": "migstudy.models.fusion_baselines:SingleModality",
     "stgcn": "migstudy.models.stgcn:STGCN",
+    "swinface": "migstudy.models.swinface:SwinFace",
     "token_fusion": "migstudy.models.token_fusion:TokenFusion",
 }
 """name -> "module:class", a string so that one model's heavy imports never burden another."""
