@@ -15,36 +15,44 @@ from migstudy.config.parameters import Parameters, Profile
 
 @dataclass(frozen=True)
 class GestureConfig(Parameters):
-    """Parameters of gesture recognition from skeletons; None means "as the profile says", for the model in question.
+    """Parameters of gesture recognition from clips; None means "as the profile says", for the model in question.
 
-    data: `simulator`, or a path: release folder, ClipSet folder, labelled .npz, mmaction2 pickle. model: paper A's `posec3d`
-    on heatmaps of the streams joint and limb, or a graph network on coordinates of the streams joint, bone and their motion.
-    topology: a name of `skeletons.list_topologies()`, or `native` for the data's own. projection: planes of 3D data drawn as
-    images. clip_len: frames a sample. train_size, test_size: heatmap side, px. sigma: px. test_mirror: mirror images besides,
-    when there are several test clips. crop_area: least share of the image that a training crop keeps. center: what graph
-    networks place at the origin, every `frame`'s body or the `clip`'s; auto: frame in 3D, clip in 2D. rotation (degrees),
-    shear, zoom, time_crop, joint_dropout: random views of graph networks, see `graph_augment.GraphAugment`. schedule: of the
-    learning rate, `cosine`, or `step` by a tenth after 60 and 80 % of the epochs. stage_blocks: bottlenecks or graph units a
-    stage. label_embedding: `none`, `sentence`, `glove` or a file of vectors. patience: epochs without a better validation
-    score before stopping, 0 = never. threads: 0 = all cores. shuffle_labels: train on shuffled labels, a control that must
-    fall to chance. run_dir: where the run is kept; empty = runs/<id>.
+    data: `simulator`, or a path: release folder, ClipSet folder, labelled .npz, mmaction2 pickle. films: the folder of the
+    videos that `mvit` sees; empty = where the data lie. model: paper A's `posec3d` on heatmaps of the streams joint and limb,
+    a graph network on coordinates of the streams joint, bone and their motion, or `mvit` on the stream rgb, the person cut out
+    of the film. topology: a name of `skeletons.list_topologies()`, or `native` for the data's own. projection: planes of 3D
+    data drawn as images. clip_len: frames a sample. train_size, test_size: side of heatmaps or pictures, px. sigma: px.
+    kept_frames, kept_size (px): of a clip's film, decoded once and kept, see `rgb.RgbSpec`; samples and crops are taken from
+    them. test_mirror: mirror images besides, when there are several test clips. crop_area: least share of the image that a
+    training crop keeps. colour: brightness, contrast and saturation vary by that share. center: what graph networks place at
+    the origin, every `frame`'s body or the `clip`'s; auto: frame in 3D, clip in 2D. rotation (degrees), shear, zoom, time_crop,
+    joint_dropout: random views of graph networks, see `graph_augment.GraphAugment`. schedule: of the learning rate, `cosine`,
+    or `step` by a tenth after 60 and 80 % of the epochs. stage_blocks: bottlenecks, graph units or attention blocks a stage.
+    drop_path: stochastic depth of `mvit`'s last block. weights: what `mvit` starts from, empty = from scratch, `kinetics` = its
+    published ones, or a checkpoint's path. label_embedding: `none`, `sentence`, `glove` or a file of vectors. patience: epochs
+    without a better validation score before stopping, 0 = never. threads: 0 = all cores. shuffle_labels: train on shuffled
+    labels, a control that must fall to chance. run_dir: where the run is kept; empty = runs/<id>.
     """
 
     profile: Profile = "quick"
     data: str = "simulator"
-    model: Literal["posec3d", "stgcn", "agcn", "ctrgcn"] = "posec3d"
+    films: str = ""
+    model: Literal["posec3d", "stgcn", "agcn", "ctrgcn", "mvit"] = "posec3d"
     topology: str = "imigue41"
-    stream: Literal["joint", "limb", "bone", "joint_motion", "bone_motion"] = "joint"
+    stream: Literal["joint", "limb", "bone", "joint_motion", "bone_motion", "rgb"] | None = None
     sampling: Literal["uniform_interval", "uniform_segments", "zero_pad"] = "uniform_interval"
     projection: Literal["xy", "xy+zy"] = "xy"
     clip_len: int | None = None
     train_size: int | None = None
     test_size: int | None = None
     sigma: float | None = None
+    kept_frames: int | None = None
+    kept_size: int | None = None
     test_clips: int | None = None
     test_mirror: bool | None = None
     flip: float | None = None
     crop_area: float | None = None
+    colour: float | None = None
     center: Literal["auto", "frame", "clip"] = "auto"
     rotation: float | None = None
     shear: float | None = None
@@ -55,6 +63,8 @@ class GestureConfig(Parameters):
     stage_blocks: str | None = None
     stem_stride: int | None = None
     dropout: float | None = None
+    drop_path: float | None = None
+    weights: str | None = None
     label_embedding: str | None = None
     label_loss: Literal["mse", "cosine", "contrastive"] | None = None
     label_weight: float | None = None
@@ -78,21 +88,29 @@ class GestureConfig(Parameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.stage_blocks is not None and not re.fullmatch(r"[1-9]\d*,[1-9]\d*,[1-9]\d*", self.stage_blocks):
-            raise ValueError(f"stage_blocks={self.stage_blocks!r}: give the bottlenecks of three stages, as in 4,6,3")
-        known = GRAPH_STREAMS if self.on_graph else HEATMAP_STREAMS
-        if self.stream not in known:
+        stages, pattern = ("two to five", r"[1-9]\d*(,[1-9]\d*){1,4}") if self.on_rgb else ("three", r"[1-9]\d*(,[1-9]\d*){2}")
+        if self.stage_blocks is not None and not re.fullmatch(pattern, self.stage_blocks):
+            raise ValueError(f"stage_blocks={self.stage_blocks!r}: give the blocks of {stages} stages, as in 4,6,3")
+        known = RGB_STREAMS if self.on_rgb else GRAPH_STREAMS if self.on_graph else HEATMAP_STREAMS
+        if self.stream not in (None, *known):
             raise ValueError(f"stream={self.stream!r}: {self.model} takes {', '.join(known)}")
+        if self.weights and not self.on_rgb:
+            raise ValueError(f"weights={self.weights!r}: {self.model} starts from scratch; only mvit takes a checkpoint")
 
     def resolved(self) -> Self:
-        own = MODEL_PROFILES.get((self.model, self.profile), {}) if self.on_graph else {}
+        own = MODEL_PROFILES.get((self.model, self.profile), {})
         blanks = {name: value for name, value in own.items() if getattr(self, name) is None}
         return super(GestureConfig, dataclasses.replace(self, **blanks)).resolved()
 
     @property
     def on_graph(self) -> bool:
         """Whether the model reads coordinates on a skeleton's graph instead of heatmaps."""
-        return self.model != "posec3d"
+        return self.model in GRAPH_MODELS
+
+    @property
+    def on_rgb(self) -> bool:
+        """Whether the model sees the films."""
+        return self.model == "mvit"
 
     @property
     def blocks(self) -> tuple[int, ...]:
@@ -100,32 +118,37 @@ class GestureConfig(Parameters):
         return tuple(int(b) for b in self.resolved().stage_blocks.split(","))
 
 
+GRAPH_MODELS = ("stgcn", "agcn", "ctrgcn")
 HEATMAP_STREAMS = ("joint", "limb")
 GRAPH_STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
+RGB_STREAMS = ("rgb",)
 
 # `paper` follows the MiGA 2023 winner's published settings (arXiv 2307.10624), from which paper A descends; paper A's own
 # are not public. `quick` and `smoke` are ours: the same system, small enough for two cores.
 PROFILES: dict[str, dict[str, Any]] = {
     "paper": dict(
-        clip_len=48, train_size=56, test_size=64, sigma=0.6, test_clips=10, test_mirror=True, flip=0.5, crop_area=0.56,
+        stream="joint", clip_len=48, train_size=56, test_size=64, sigma=0.6, kept_frames=20, kept_size=240,
+        test_clips=10, test_mirror=True, flip=0.5, crop_area=0.56, colour=0.2,
         rotation=10.0, shear=0.1, zoom=0.15, time_crop=0.25, joint_dropout=0.0,
-        base_channels=32, stage_blocks="4,6,3", stem_stride=1, dropout=0.5, label_embedding="glove",
+        base_channels=32, stage_blocks="4,6,3", stem_stride=1, dropout=0.5, drop_path=0.1, weights="", label_embedding="glove",
         label_loss="mse", label_weight=20.0,
         optimizer="sgd", schedule="cosine", lr=0.4 / 6, weight_decay=3e-4, warmup_epochs=0.0, epochs=100, batch_size=32,
         grad_clip=0.0, precision="fp16", patience=0, val_fraction=0.1, workers=8,
     ),
     "quick": dict(
-        clip_len=16, train_size=24, test_size=28, sigma=0.6, test_clips=2, test_mirror=True, flip=0.5, crop_area=0.85,
+        stream="joint", clip_len=16, train_size=24, test_size=28, sigma=0.6, kept_frames=16, kept_size=80,
+        test_clips=2, test_mirror=True, flip=0.5, crop_area=0.85, colour=0.2,
         rotation=10.0, shear=0.1, zoom=0.15, time_crop=0.25, joint_dropout=0.0,
-        base_channels=16, stage_blocks="2,2,2", stem_stride=2, dropout=0.3, label_embedding="sentence",
+        base_channels=16, stage_blocks="2,2,2", stem_stride=2, dropout=0.3, drop_path=0.1, weights="", label_embedding="sentence",
         label_loss="cosine", label_weight=1.0,
         optimizer="adamw", schedule="cosine", lr=5e-3, weight_decay=0.02, warmup_epochs=1.0, epochs=10, batch_size=16,
         grad_clip=5.0, precision="no", patience=0, val_fraction=0.15, workers=0,
     ),
     "smoke": dict(
-        clip_len=8, train_size=20, test_size=24, sigma=0.6, test_clips=2, test_mirror=True, flip=0.5, crop_area=0.56,
+        stream="joint", clip_len=8, train_size=20, test_size=24, sigma=0.6, kept_frames=6, kept_size=40,
+        test_clips=2, test_mirror=True, flip=0.5, crop_area=0.56, colour=0.2,
         rotation=10.0, shear=0.1, zoom=0.15, time_crop=0.25, joint_dropout=0.0,
-        base_channels=4, stage_blocks="1,1,1", stem_stride=2, dropout=0.0, label_embedding="sentence",
+        base_channels=4, stage_blocks="1,1,1", stem_stride=2, dropout=0.0, drop_path=0.1, weights="", label_embedding="sentence",
         label_loss="cosine", label_weight=1.0,
         optimizer="adamw", schedule="cosine", lr=1e-2, weight_decay=0.01, warmup_epochs=0.0, epochs=2, batch_size=16,
         grad_clip=5.0, precision="no", patience=0, val_fraction=0.2, workers=0,
@@ -144,16 +167,35 @@ _SMALL = dict(
 MODEL_PROFILES: dict[tuple[str, str], dict[str, Any]] = {
     ("stgcn", "paper"): _SGD, ("agcn", "paper"): _SGD,
     ("ctrgcn", "paper"): _SGD | dict(weight_decay=4e-4, warmup_epochs=5.0, epochs=65),
-} | {(model, "quick"): _SMALL for model in ("stgcn", "agcn", "ctrgcn")}  # fmt: skip
+} | {(model, "quick"): _SMALL for model in GRAPH_MODELS}  # fmt: skip
+
+# `paper`: MViTv2-S at its published size, fine-tuned from Kinetics as is usual for it; rates and epochs are ours.
+MODEL_PROFILES |= {
+    ("mvit", "paper"): dict(
+        stream="rgb", clip_len=16, train_size=224, test_size=224, test_clips=2, crop_area=0.7, base_channels=96,
+        stage_blocks="1,2,11,2", dropout=0.5, drop_path=0.2, weights="kinetics", label_embedding="none", optimizer="adamw",
+        schedule="cosine", lr=1e-4, weight_decay=0.05, warmup_epochs=2.0, epochs=15, batch_size=16, grad_clip=1.0,
+        precision="bf16",
+    ),
+    ("mvit", "quick"): dict(
+        stream="rgb", clip_len=8, train_size=64, test_size=64, crop_area=0.7, base_channels=32, stage_blocks="1,2,1",
+        label_embedding="none", lr=1e-3, weight_decay=0.05, epochs=20, grad_clip=1.0,
+    ),
+    ("mvit", "smoke"): dict(
+        stream="rgb", clip_len=4, train_size=32, test_size=32, test_clips=2, crop_area=0.7, base_channels=8,
+        stage_blocks="1,1", label_embedding="none", lr=3e-3, grad_clip=1.0,
+    ),
+}  # fmt: skip
 
 GestureConfig.profiles = PROFILES
 GestureConfig.least = {
-    "clip_len": 1, "train_size": 8, "test_size": 8, "sigma": 0.05, "test_clips": 1, "flip": 0, "crop_area": 0.01, "rotation":
-    0, "shear": 0, "zoom": 0, "time_crop": 0, "joint_dropout": 0, "base_channels": 1, "stem_stride": 1, "dropout": 0,
+    "clip_len": 1, "train_size": 8, "test_size": 8, "sigma": 0.05, "test_clips": 1, "flip": 0, "crop_area": 0.01, "colour": 0,
+    "kept_frames": 1, "kept_size": 8, "drop_path": 0, "rotation": 0, "shear": 0, "zoom": 0, "time_crop": 0, "joint_dropout": 0,
+    "base_channels": 1, "stem_stride": 1, "dropout": 0,
     "label_weight": 0, "lr": 0, "weight_decay": 0, "warmup_epochs": 0, "epochs": 1, "batch_size": 1, "grad_clip": 0,
     "patience": 0, "val_fraction": 0, "workers": 0, "threads": 0, "seed": 0,
 }  # fmt: skip
 GestureConfig.most = {
-    "flip": 1, "crop_area": 1, "rotation": 180, "time_crop": 0.95, "joint_dropout": 0.95, "dropout": 0.99, "val_fraction": 0.9,
-    "lr": 100, "sigma": 100,
+    "flip": 1, "crop_area": 1, "colour": 0.9, "drop_path": 0.9, "rotation": 180, "time_crop": 0.95, "joint_dropout": 0.95,
+    "dropout": 0.99, "val_fraction": 0.9, "lr": 100, "sigma": 100,
 }  # fmt: skip

@@ -133,7 +133,7 @@ def _range(low: float, high: float, above: bool) -> str:
 
 
 PROFILES = {
-    "smoke": SimulatorConfig(subjects=(4, 2, 2), videos_per_subject=1, clips=(64, 16, 24), min_clips=(0, 0, 0)),
-    "quick": SimulatorConfig(),
+    "smoke": SimulatorConfig(subjects=(4, 2, 2), videos_per_subject=1, clips=(64, 16, 24), min_clips=(0, 0, 0), rgb_height=72),
+    "quick": SimulatorConfig(rgb_height=192),  # people 115 px high at least
     "paper": SimulatorConfig(protocol=True, min_clips=(1, 0, 1), gap_seconds=0.5, rgb_height=720),
 }

@@ -21,6 +21,7 @@ from migstudy.simulate.writer import FOLDERS, film_path, video_folder, write_tex
 
 FORMAT = 3  # raise it when the same seed gives other bytes
 EXTRAS = ("truth", "rgb", "faces")
+_OF_FILMS = ("rgb_height", "identity_free")  # free to choose as long as a release has no films
 _TABLE, _MARKER, _SOURCE = "labels_20200831.csv", "simulation.json", "SOURCE.txt"
 _TEST_NOTE = "The labels in this folder are real: the simulator knows them. In the official release the test labels are hidden.\n"
 
@@ -39,9 +40,9 @@ def simulate(
     out: folder, new or one of the same settings, which is completed. profile: smoke, quick or paper. shape: `openpose` (137
     points, xlsx) or `light_hand` (35 points, csv). extras: `truth` (`truth/<id>.npz`, see `truth.load_truth`), `rgb` (the
     release's mp4 videos), `faces` (`faces/<id>.mp4`, 112 x 112, aligned); they may be added to a finished release later.
-    knobs: fields of SimulatorConfig that replace the profile's. The same settings and seed give the same bytes, whatever
-    `workers` is. What is finished is left untouched, what is missing is made again. Raises ValueError for an unknown name, or
-    a folder that holds something else.
+    knobs: fields of SimulatorConfig that replace the profile's; `rgb_height` and `identity_free` may still change while there
+    are no films. The same settings and seed give the same bytes, whatever `workers` is. What is finished is left untouched,
+    what is missing is made again. Raises ValueError for an unknown name, or a folder that holds something else.
     """
     if profile not in PROFILES:
         raise ValueError(f"unknown profile {profile!r}; choose {', '.join(PROFILES)}")
@@ -122,6 +123,9 @@ def _claim(root: Path, facts: dict) -> list[str] | None:
         if path.is_file():
             there = _read_marker(path)
             other = [key for key in facts if key != "versions" and there.get(key) != facts[key]]
+            if other == ["config"] and _only_films_differ(there, facts) and not any(root.rglob("*.mp4")):
+                other = []
+                write_text(path, json.dumps(there | {"config": facts["config"]}, indent=1) + "\n")
             if other:
                 raise ValueError(
                     f"{path} belongs to a simulation with another {', '.join(other)}; choose another folder or delete this one"
@@ -136,6 +140,11 @@ def _claim(root: Path, facts: dict) -> list[str] | None:
         (root / folder).mkdir(parents=True, exist_ok=True)
     write_text(begun, json.dumps(facts, indent=1) + "\n")
     return None
+
+
+def _only_films_differ(there: dict, facts: dict) -> bool:
+    config, other = there.get("config") or {}, facts["config"]
+    return {name for name in config.keys() | other.keys() if config.get(name) != other.get(name)} <= set(_OF_FILMS)
 
 
 def _read_marker(path: Path) -> dict:
