@@ -33,8 +33,19 @@ CASES = {
          "embedding_dim": 6},
         (2, 3, 8, 17),
     ),
+    "attention_mil": ({**FUSION, "modality": "rgb"}, TOKENS),
     "concatenation": (FUSION, TOKENS),
     "gated_fusion": (FUSION, TOKENS),
+    "gesture_lstm": (
+        {"token_dims": {"gesture": 5}, "num_classes": 7, "width": 8, "embedding_dim": 6, "memory": True},
+        {"gesture": (16, 7, 5)},
+    ),
+    "hypergraph_transformer": (
+        {"topology": "coco17", "in_channels": 3, "num_classes": 7, "base_channels": 8, "stage_blocks": [1, 1], "heads": 2,
+         "dilations": [1, 2], "mask_ratio": 0.3, "embedding_dim": 6},
+        (2, 3, 16, 17),
+    ),
+    "inter_fusion": (FUSION, TOKENS),
     "joint_transformer": (FUSION, TOKENS),
     "late_fusion": ({**FUSION, "weights": "learned"}, TOKENS),
     "mvit": (
@@ -103,6 +114,8 @@ def test_every_parameter_gets_a_gradient(name):
             parameter.add_(0.01)  # off zero, where a branch that starts at 0 would hide what lies behind it
     output = model.train()(inputs)
     heads = [output.logits, output.features, output.tokens.mean(1), *([] if output.embedding is None else [output.embedding])]
+    if output.reconstruction_error is not None:
+        heads.append(output.reconstruction_error[:, None])
     sum((head * torch.linspace(-1, 1, head.shape[1])).square().sum() for head in heads).backward()
     silent = [key for key, p in model.named_parameters() if p.grad is None or not p.grad.any()]
     assert not silent

@@ -18,6 +18,8 @@ FUSION = {
     "late_fusion": {"weights": "learned"},
     "gated_fusion": {},
     "joint_transformer": {},
+    "inter_fusion": {},
+    "attention_mil": {"modality": "rgb", "positions": True},
 }
 
 

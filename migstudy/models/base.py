@@ -16,13 +16,15 @@ from torch import Tensor, nn
 class ModelOutput(NamedTuple):
     """logits (N, K); features (N, C), pooled, before dropout; tokens (N, L, C), before pooling; embedding or None.
 
-    embedding (N, E) is the projection of the features into the space of the label embeddings.
+    embedding (N, E) is the projection of the features into the space of the label embeddings. reconstruction_error (N,): mean
+    squared error of the input as rebuilt by a model that does so, to be minimised beside the classification.
     """
 
     logits: Tensor
     features: Tensor
     tokens: Tensor
     embedding: Tensor | None = None
+    reconstruction_error: Tensor | None = None
 
 
 class StudyModel(nn.Module, PyTorchModelHubMixin, library_name="migstudy"):
