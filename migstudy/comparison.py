@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from migstudy.intervals import paired_difference
 from migstudy.metrics import cluster_confusions, rank_of_label
 from migstudy.scores import align_scores, get_clusters, get_labels, get_probabilities
-from migstudy.statistics import Estimate, Metric, PairedTest, hierarchical_difference, mcnemar, swap_test
+from migstudy.statistics import Estimate, Metric, PairedTest, mcnemar, swap_test
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +20,7 @@ class Comparison(NamedTuple):
     """Effect A - B with its interval over seeds and subjects, the tests, and what they rest on.
 
     swap: paired permutation test by cluster, None where A and B have different numbers of runs; mcnemar: mid-p over clips,
-    only for one run each. n_clusters: resampled units, of the kind `cluster` ('subject' or 'video').
+    only for one run each. n_clusters: units left out in turn, of the kind `cluster` ('subject' or 'video').
     """
 
     effect: Estimate
@@ -44,7 +45,6 @@ def compare(
     scores_a: Sequence[pd.DataFrame],
     scores_b: Sequence[pd.DataFrame],
     metric: Metric = "macro_f1",
-    n_boot: int = 2000,
     confidence: float = 0.95,
     paired_seeds: bool = False,
     seed: int = 0,
@@ -58,7 +58,7 @@ def compare(
         raise ValueError("compare needs at least one score table on both sides")
     both, kind = run_confusions([*scores_a, *scores_b])
     a, b = both[: len(scores_a)], both[len(scores_a) :]
-    effect = hierarchical_difference(a, b, metric, n_boot, confidence, paired_seeds, seed)
+    effect = paired_difference(a, b, metric, confidence, paired_seeds)
     swap = swap_test(a, b, metric, rng=seed) if len(a) == len(b) else None
     exact = None
     if len(a) == len(b) == 1:

@@ -1,4 +1,4 @@
-"""Metrics of a score table, with intervals that resample subjects.
+"""Metrics of a score table, with intervals over subjects.
 
 On iMiGUE a model that always answers the most frequent class reaches a third of the clips, so top-1 never stands alone here:
 mean class accuracy, macro-F1, the majority answer and chance stand beside it.
@@ -13,7 +13,7 @@ import numpy as np
 
 from migstudy import metrics as m
 from migstudy.scores import check_scores, get_class_names, get_clusters, get_labels, get_probabilities
-from migstudy.statistics import bootstrap_metric, bootstrap_weights, percentile_interval
+from migstudy.intervals import cluster_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ class Metrics(TypedDict):
     """What `evaluate` returns: numbers, strings and lists only, so it goes into JSON as it is.
 
     intervals: [low, high] of each of top1, top5, mean_class_accuracy, macro_f1. confusion: counts, rows = truth.
-    chance: top-1 of a uniform guess. log_loss: mean -ln p(label). cluster: what was resampled ('subject' or 'video').
+    chance: top-1 of a uniform guess. log_loss: mean -ln p(label). cluster: what was left out in turn ('subject' or 'video').
     """
 
     n_clips: int
@@ -63,7 +63,6 @@ class Metrics(TypedDict):
     n_clusters: int
     cluster: str
     confidence: float
-    n_boot: int
     top1: float
     top5: float
     mean_class_accuracy: float
@@ -80,16 +79,14 @@ class Metrics(TypedDict):
 def evaluate(
     scores: pd.DataFrame,
     train_counts: Sequence[int] | np.ndarray | None = None,
-    n_boot: int = 2000,
+    intervals: bool = True,
     confidence: float = 0.95,
-    seed: int = 0,
 ) -> Metrics:
     """All metrics of a score table whose clips are labelled; conventions in `migstudy.metrics`.
 
-    train_counts: training clips per class (C,), for the majority answer and the per-class table. n_boot: replicates of the
-    percentile bootstrap over subjects (over videos where a clip has no subject); 0 gives no intervals. Per-class intervals
-    leave out replicates in which the class is undefined, and are None for a class that fewer than two clusters show; the
-    means over classes run over those a replicate holds, so with rare classes their intervals lie a little high.
+    train_counts: training clips per class (C,), for the majority answer and the per-class table. intervals: over subjects
+    (over videos where a clip has no subject), see `intervals.cluster_interval`; means over classes speak of the classes that
+    the clips show. Per-class intervals are None for a class that fewer than two clusters show.
     Where there are five classes or fewer, top-5 is 1. Raises ValueError for unlabelled clips.
     """
     scores = check_scores(scores)
@@ -100,20 +97,11 @@ def evaluate(
     clusters, cluster_names, kind = get_clusters(scores)
     rank = m.rank_of_label(probabilities, labels)
     confusions = m.cluster_confusions(labels, probabilities.argmax(1), clusters, classes, len(cluster_names))
+    in_five = m.cluster_confusions(np.zeros_like(labels), (rank >= 5).astype(int), clusters, 2, len(cluster_names))
     confusion = confusions.sum(axis=0)
-    top5_hits = np.bincount(clusters, weights=rank < 5, minlength=len(cluster_names))
-    sizes = np.bincount(clusters, minlength=len(cluster_names))
-    values = {name: float(m.METRICS[name](confusion)) for name in SUMMARY if name != "top5"}
-    values["top5"] = float(top5_hits.sum() / len(labels))
-
-    weights = None
-    if n_boot > 0 and len(cluster_names) > 1:
-        weights = bootstrap_weights(len(cluster_names), n_boot, seed)
-    intervals: dict[str, Interval] = {name: (None, None) for name in SUMMARY}
-    if weights is not None:
-        replicates = {n: bootstrap_metric(confusions, n, weights) for n in SUMMARY if n != "top5"}
-        replicates["top5"] = (weights @ top5_hits) / (weights @ sizes)
-        intervals = {n: _interval(*percentile_interval(replicates[n], confidence)) for n in SUMMARY}
+    found = {
+        name: cluster_interval(*((in_five, "top1") if name == "top5" else (confusions, name)), confidence) for name in SUMMARY
+    }
 
     own = np.take_along_axis(probabilities, labels[:, None], axis=1).astype(np.float64)
     return Metrics(
@@ -123,15 +111,14 @@ def evaluate(
         n_clusters=len(cluster_names),
         cluster=kind,
         confidence=confidence,
-        n_boot=n_boot if weights is not None else 0,
-        **values,
+        **{name: float(value) for name, (value, _, _) in found.items()},
         log_loss=float(-np.log(np.maximum(own, np.finfo(np.float32).eps)).mean()),
         chance=1 / classes,
         majority=_majority(labels, classes, names, train_counts),
-        intervals=intervals,
+        intervals={name: _interval(low, high) if intervals else (None, None) for name, (_, low, high) in found.items()},
         class_names=list(names),
         confusion=confusion.astype(int).tolist(),
-        per_class=_per_class(confusions, names, train_counts, weights, confidence),
+        per_class=_per_class(confusions, names, train_counts, confidence if intervals else None),
     )
 
 
@@ -147,16 +134,16 @@ def _majority(labels: np.ndarray, classes: int, names: Sequence[str], train_coun
     )
 
 
-def _per_class(confusions, names, train_counts, weights, confidence) -> list[ClassMetrics]:
+def _per_class(confusions, names, train_counts, confidence: float | None) -> list[ClassMetrics]:
     confusion = confusions.sum(axis=0)
     functions = {"precision": m.precision, "recall": m.recall, "f1": m.f1}
     values = {name: function(confusion) for name, function in functions.items()}
     shown = (confusions.sum(axis=2) > 0).sum(axis=0)
     nothing = np.full(len(names), np.nan)
     bounds = {name: (nothing, nothing) for name in functions}
-    if weights is not None:
+    if confidence is not None:
         for name, function in functions.items():
-            low, high = percentile_interval(bootstrap_metric(confusions, function, weights), confidence)
+            _, low, high = cluster_interval(confusions, function, confidence)
             bounds[name] = np.where(shown >= 2, low, np.nan), np.where(shown >= 2, high, np.nan)
     return [
         ClassMetrics(

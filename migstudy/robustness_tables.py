@@ -15,7 +15,8 @@ from migstudy.clips import ClipSet
 from migstudy.comparison import run_confusions
 from migstudy.metrics import METRICS
 from migstudy.simulate import SimulatorConfig
-from migstudy.statistics import bootstrap_metric, bootstrap_weights, hierarchical_difference, percentile_interval, swap_test
+from migstudy.intervals import cluster_interval, paired_difference
+from migstudy.statistics import bootstrap_weights, percentile_interval, swap_test
 
 METRIC_NAMES = tables.HEADLINE
 LEGEND = (
@@ -26,7 +27,7 @@ LEGEND = (
 Tables = Mapping[tuple[str, float], Mapping[str, Sequence[pd.DataFrame]]]
 
 
-def robustness_table(answers: Tables, simulation: SimulatorConfig, n_boot: int = 2000, seed: int = 0) -> pd.DataFrame:
+def robustness_table(answers: Tables, simulation: SimulatorConfig, seed: int = 0) -> pd.DataFrame:
     """One row a knob, value and model: scores with intervals over people, and changes against the trained value.
 
     Columns: knob, value, unit, trained (whether it is the trained value), model, runs, people; of each metric m (shares): m,
@@ -40,21 +41,21 @@ def robustness_table(answers: Tables, simulation: SimulatorConfig, n_boot: int =
                    "runs": len(stack), "people": stack.shape[1]}  # fmt: skip
             for metric in METRIC_NAMES:
                 names = (metric, f"{metric} low", f"{metric} high")
-                row |= dict(zip(names, _score(stack, metric, n_boot, seed), strict=True))
-                row |= _change(stack, stacks[knob, trained][model], metric, n_boot, seed, value == trained)
+                row |= dict(zip(names, map(float, cluster_interval(stack, metric)), strict=True))
+                row |= _change(stack, stacks[knob, trained][model], metric, seed, value == trained)
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def matched_table(answers: Tables, simulation: SimulatorConfig, n_boot: int = 2000, seed: int = 0) -> pd.DataFrame:
+def matched_table(answers: Tables, simulation: SimulatorConfig, seed: int = 0) -> pd.DataFrame:
     """The same of classifiers trained at every value: the people of all simulations together, `runs` counts simulations."""
     pooled = {where: {name: [_pooled(several)] for name, several in models.items()} for where, models in answers.items()}
-    table = robustness_table(pooled, simulation, n_boot, seed)
+    table = robustness_table(pooled, simulation, seed)
     counts = [len(answers[knob, value][model]) for knob, value, model in zip(table["knob"], table["value"], table["model"])]
     return table.assign(runs=counts)
 
 
-def trend_table(answers: Tables, pool: bool = False, n_boot: int = 2000, seed: int = 0) -> pd.DataFrame:
+def trend_table(answers: Tables, pool: bool = False) -> pd.DataFrame:
     """One row a knob and model: does top-1 rise or fall with the knob, over all its values?
 
     Columns: knob, model, values, spearman (of value and mean top-1), trend (`rises`, `falls`, `flat`), page_p (Page's L over
@@ -73,7 +74,7 @@ def trend_table(answers: Tables, pool: bool = False, n_boot: int = 2000, seed: i
             rho = stats.spearmanr(values, means).statistic if len(set(means)) > 1 else 0.0
             sign, against = int(np.sign(rho)), 0
             for before, after in zip(steps, steps[1:]):
-                step = hierarchical_difference(after, before, "top1", n_boot, paired_seeds=True, rng=seed)
+                step = paired_difference(after, before, "top1", paired_seeds=True)
                 against += bool(step.high < 0 if sign > 0 else step.low > 0 if sign < 0 else False)
             rows.append({
                 "knob": knob, "model": model, "values": len(values), "spearman": float(rho),
@@ -202,17 +203,10 @@ def _pooled(several: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pooled
 
 
-def _score(stack: np.ndarray, metric: str, n_boot: int, seed: int) -> tuple[float, float, float]:
-    value = float(METRICS[metric](stack.sum(1)).mean())
-    weights = bootstrap_weights(stack.shape[1], n_boot, seed)
-    low, high = percentile_interval(np.mean([bootstrap_metric(run, metric, weights) for run in stack], axis=0))
-    return value, float(low), float(high)
-
-
-def _change(stack: np.ndarray, base: np.ndarray, metric: str, n_boot: int, seed: int, same: bool) -> dict[str, float]:
+def _change(stack: np.ndarray, base: np.ndarray, metric: str, seed: int, same: bool) -> dict[str, float]:
     numbers = [np.nan] * 4
     if not same:
-        effect = hierarchical_difference(stack, base, metric, n_boot, paired_seeds=True, rng=seed)
+        effect = paired_difference(stack, base, metric, paired_seeds=True)
         numbers = [*effect, swap_test(stack, base, metric, rng=seed).p_value]
     return dict(zip((f"{metric} change", f"{metric} change low", f"{metric} change high", f"{metric} p"), numbers, strict=True))
 

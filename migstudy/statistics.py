@@ -1,4 +1,4 @@
-"""Intervals and paired tests: over seeds, over subjects, and over both.
+"""Bootstrap over subjects, paired tests, and the summary over seeds; intervals of seeds and subjects are in `intervals`.
 
 Clips of one person are not independent, so everything here resamples or swaps whole clusters (subjects). A cluster enters as
 its confusion matrix, so a replicate is a weighted sum of matrices and thousands of them are one matrix product.
@@ -186,51 +186,3 @@ def holm(p_values: Sequence[float]) -> np.ndarray:
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(stepped, 1.0)
     return adjusted
-
-
-def hierarchical_difference(
-    confusions_a: np.ndarray,
-    confusions_b: np.ndarray,
-    metric: Metric = "macro_f1",
-    n_boot: int = 2000,
-    confidence: float = 0.95,
-    paired_seeds: bool = False,
-    rng: np.random.Generator | int = 0,
-) -> Estimate:
-    """Effect A - B of a metric averaged over seeds, with an interval over seeds and subjects together.
-
-    confusions_a (K_a, S, C, C), confusions_b (K_b, S, C, C): one stack per seed, over the same S clusters. A replicate draws
-    subjects, the same for every run (the difference is paired), and seeds of A and of B (of both together with paired_seeds,
-    for runs that share more than a number). Seeds and subjects are crossed; the two draws are added, the seeds' deviations
-    taken on all clips and scaled by sqrt(K / (K - 1)) because K runs understate their own spread. Our choice: multiplying
-    the draws (the pigeonhole bootstrap, Owen 2007) counts the noise of single clips three times. Simulated coverage of
-    nominal 95 %: 0.95 to 0.98 where subjects matter most, 0.87 to 0.92 with 3 to 5 runs whose seeds matter most.
-    A configuration with one run adds no seed variance: the interval then speaks of that run only.
-    """
-    a, b = np.asarray(confusions_a), np.asarray(confusions_b)
-    if a.ndim != 4 or b.ndim != 4 or a.shape[1:] != b.shape[1:]:
-        raise ValueError(f"confusions {a.shape} and {b.shape}: give (seeds, clusters, C, C) over the same clusters")
-    if paired_seeds and len(a) != len(b):
-        raise ValueError(f"paired_seeds with {len(a)} and {len(b)} runs: pairs need as many runs on both sides")
-    function = get_metric(metric)
-    whole_a, whole_b = function(a.sum(1)), function(b.sum(1))
-    value = float(whole_a.mean() - whole_b.mean())
-    if a.shape[1] < 2 or n_boot < 1:
-        return Estimate(value, np.nan, np.nan)
-    rng = np.random.default_rng(rng)
-    subjects = bootstrap_weights(a.shape[1], n_boot, rng)
-    over_subjects = [np.mean([bootstrap_metric(run, metric, subjects) for run in runs], axis=0) for runs in (a, b)]
-    if paired_seeds:
-        over_seeds = _seed_deviations(whole_a - whole_b, n_boot, rng)
-    else:
-        over_seeds = _seed_deviations(whole_a, n_boot, rng) - _seed_deviations(whole_b, n_boot, rng)
-    low, high = percentile_interval(over_subjects[0] - over_subjects[1] + over_seeds, confidence)
-    return Estimate(value, float(low), float(high))
-
-
-def _seed_deviations(values: np.ndarray, n_boot: int, rng: np.random.Generator) -> np.ndarray:
-    """(n_boot,) mean of resampled runs minus the mean of all, its spread corrected for small K; (K,) values."""
-    count = len(values)
-    if count == 1:
-        return np.zeros(n_boot)
-    return np.sqrt(count / (count - 1)) * (bootstrap_weights(count, n_boot, rng) @ (values - values.mean())) / count

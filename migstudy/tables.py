@@ -53,14 +53,14 @@ def stream_table(profile: str, data: str = "simulator") -> pd.DataFrame:
 def effect_table(groups: Groups, base: str = "base") -> pd.DataFrame:
     """One row a variant and metric: difference from the base over seeds and subjects together.
 
-    Columns: variant, metric, seeds, effect, low, high (percentage points; 95 %, hierarchical bootstrap), p (paired swap test
+    Columns: variant, metric, seeds, effect, low, high (percentage points; 95 %, `intervals.paired_difference`), p (paired swap test
     by subject, Holm over the variants of a metric), by_seed (each run minus the base's mean). A missing variant stays, with
     NaN.
     """
     tables = {name: [labelled_scores(run) for run in runs] for name, runs in groups.items()}
     rows = []
     for metric in HEADLINE:
-        start = np.mean([evaluate(table, n_boot=0)[metric] for table in tables[base]]) if tables[base] else np.nan
+        start = np.mean([evaluate(table, intervals=False)[metric] for table in tables[base]]) if tables[base] else np.nan
         for name in groups:
             if name == base:
                 continue
@@ -70,7 +70,7 @@ def effect_table(groups: Groups, base: str = "base") -> pd.DataFrame:
                 found = compare(tables[name], tables[base], metric)
                 row |= dict(zip(("effect", "low", "high"), 100 * np.array(found.effect), strict=True))
                 row["p"] = found.swap.p_value if found.swap else np.nan
-                row["by_seed"] = [100 * (evaluate(table, n_boot=0)[metric] - start) for table in tables[name]]
+                row["by_seed"] = [100 * (evaluate(table, intervals=False)[metric] - start) for table in tables[name]]
             rows.append(row)
     table = pd.DataFrame(rows)
     for metric in HEADLINE:
@@ -155,7 +155,7 @@ def _columns(metric: str) -> tuple[str, str, str, str]:
 
 def _row(name: str, scores: Sequence[pd.DataFrame]) -> dict[str, object]:
     """Means over the runs; the interval is the mean of theirs, since a seed moves its bounds far less than subjects do."""
-    measured = [evaluate(table, n_boot=2000) for table in scores]
+    measured = [evaluate(table) for table in scores]
     row: dict[str, object] = {"variant": name, "seeds": len(measured)}
     for metric in SUMMARY:
         values = [m[metric] for m in measured]

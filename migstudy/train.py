@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from accelerate import Accelerator
 
+from migstudy import paths
 from migstudy.clips import ClipSet
 from migstudy.config.gesture import GestureConfig
 from migstudy.data import GestureData, open_data
@@ -26,6 +27,7 @@ from migstudy.loading import channels, eval_loader, represent, train_loader, wit
 from migstudy.losses import GestureLoss
 from migstudy.models import average_views, create_model
 from migstudy.models.base import ModelOutput
+from migstudy.rgb import RgbClips
 from migstudy.runs import Run, open_run
 from migstudy.scores import load_scores, make_scores, save_scores
 
@@ -54,13 +56,13 @@ class GestureTask(Task):
     def __init__(self, config: GestureConfig, data: GestureData) -> None:
         self.config, self.data = config, data
         self.model, self.criterion = build(config, data)
-        self.loader = train_loader(with_labels(data.train), config)
+        self.loader = train_loader(with_labels(data.train), config, data.pixels)
 
     def forward(self, model: torch.nn.Module, batch: dict) -> ModelOutput:
         return model(represent(batch, self.data.topology, self.config, self.config.train_size, train=True))
 
     def validate(self, model: torch.nn.Module, accelerator: Accelerator) -> dict[str, float]:
-        val = evaluate(predict(model, with_labels(self.data.val), self.config, accelerator), n_boot=0)
+        val = evaluate(predict(model, with_labels(self.data.val), self.config, accelerator, pixels=self.data.pixels), intervals=False)
         return {name: val[name] for name in SUMMARY}
 
 
@@ -72,31 +74,52 @@ def build(config: GestureConfig, data: GestureData) -> tuple[torch.nn.Module, Ge
         vectors = get_label_embeddings(config.label_embedding, data.class_names)
     criterion = GestureLoss(config.label_loss if vectors is not None else "none", vectors, config.label_weight)
     shared = dict(
-        in_channels=channels(data.topology, config, data.train.dimensions), num_classes=len(data.class_names),
-        base_channels=config.base_channels, stage_blocks=config.blocks, dropout=config.dropout,
+        num_classes=len(data.class_names), base_channels=config.base_channels, dropout=config.dropout,
         embedding_dim=criterion.embedding_dim,
     )  # fmt: skip
+    if config.on_rgb:
+        return build_video_model(config, **shared), criterion
+    shared |= dict(in_channels=channels(data.topology, config, data.train.dimensions), stage_blocks=config.blocks)
     if config.on_graph:
         return create_model(config.model, topology=data.topology, **shared), criterion
     model = create_model("posec3d", stem_stride=config.stem_stride, **shared)
     return model.to(memory_format=torch.channels_last_3d), criterion
 
 
+def build_video_model(config: GestureConfig, **shared: Any) -> torch.nn.Module:
+    """MViT of the configured size, its weights but the heads' from a checkpoint when one is named.
+
+    Raises ValueError for a file that is missing or does not fit, ConnectionError when `kinetics` cannot be downloaded.
+    """
+    stages = config.blocks
+    model = create_model(
+        config.model, frames=config.clip_len, size=config.train_size, num_blocks=sum(stages), drop_path=config.drop_path,
+        downscale_blocks=[sum(stages[: i + 1]) for i in range(len(stages) - 1)], kv_stride=2 ** (len(stages) - 1), **shared,
+    )  # fmt: skip
+    if config.weights:
+        source = config.weights if config.weights == "kinetics" else paths.resolve(config.weights)
+        if source != "kinetics" and not source.is_file():
+            raise ValueError(f"weights={config.weights!r}: no such file; give torchvision's or mmaction2's MViTv2-S, or a run's")
+        model.load_published_weights(source, skip=("head.", "emb_fc."))
+    return model
+
+
 @torch.no_grad()
 def predict(
-    model: torch.nn.Module, clips: ClipSet, config: GestureConfig, accelerator: Accelerator | None = None, views: int = 1
-) -> pd.DataFrame:
+    model: torch.nn.Module, clips: ClipSet, config: GestureConfig, accelerator: Accelerator | None = None, views: int = 1,
+    pixels: RgbClips | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """The score table of the clips: softmax of each view, then the mean over views (and their mirror images).
 
-    views: test clips each; the configured mirror is used when there are more than one.
+    views: test clips each; the configured mirror is used when there are more than one. pixels: of a video model.
     """
     config = config.resolved()
     accelerator = accelerator or Accelerator()
     model.eval()
     # what is drawn from 3D is mirrored in space, by the loader
-    mirror = config.test_mirror and views > 1 and (config.on_graph or clips.dimensions == 2)
+    mirror = config.test_mirror and views > 1 and (config.on_graph or config.on_rgb or clips.dimensions == 2)
     probabilities, seen = [], []
-    for batch in accelerator.prepare_data_loader(eval_loader(clips, config, views)):
+    for batch in accelerator.prepare_data_loader(eval_loader(clips, config, views, pixels)):
         n = len(batch["label"])
         with accelerator.autocast():
             logits = model(represent(batch, clips.topology, config, config.test_size, mirror)).logits
@@ -111,7 +134,7 @@ def predict(
 def finish(run: Run, model: torch.nn.Module, data: GestureData, config: GestureConfig, accelerator: Accelerator) -> None:
     """Score val and test with all views and write what the run leaves."""
     model = accelerator.prepare_model(model, evaluation_mode=True)
-    parts = [predict(model, part, config, accelerator, config.test_clips) for part in (data.val, data.test)]
+    parts = [predict(model, part, config, accelerator, config.test_clips, data.pixels) for part in (data.val, data.test)]
     if not accelerator.is_main_process:
         return
     accelerator.unwrap_model(model).save_pretrained(run.folder)

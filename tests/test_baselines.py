@@ -131,7 +131,7 @@ def parts():
 
 def test_planted_gestures_are_learned(parts):
     train, test = parts
-    lda, pose = (evaluate(kind().fit(train).predict_scores(test), n_boot=0) for kind in (MotionLDA, MeanPose))
+    lda, pose = (evaluate(kind().fit(train).predict_scores(test), intervals=False) for kind in (MotionLDA, MeanPose))
     assert lda["top1"] > 0.95 and lda["macro_f1"] > 0.95 and lda["log_loss"] < 0.5
     assert pose["top1"] > lda["majority"]["top1"], "where the hands are on average says something here"
 
@@ -169,7 +169,7 @@ def test_misuse_is_refused(parts, kind):
 def test_labels_at_random_teach_nothing(parts):
     train, test = parts
     shuffled = replace(train, index=train.index.assign(label=np.random.default_rng(0).permutation(train.labels)))
-    found = evaluate(MotionLDA().fit(shuffled).predict_scores(test), n_boot=0)
+    found = evaluate(MotionLDA().fit(shuffled).predict_scores(test), intervals=False)
     assert found["macro_f1"] < 0.55
 
 

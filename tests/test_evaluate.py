@@ -27,7 +27,7 @@ def table(n=200, classes=7, seed=0, subjects=9, skill=2.0):
 @given(st.integers(0, 1000), st.integers(6, 60))
 def test_values_equal_scikit_learn(seed, n):
     scores = table(n, seed=seed)
-    result = evaluate(scores, n_boot=0)
+    result = evaluate(scores, intervals=False)
     labels, probabilities = scores["label"].to_numpy(), get_probabilities(scores)
     exact = probabilities.astype(float)
     answers = probabilities.argmax(1)
@@ -37,14 +37,14 @@ def test_values_equal_scikit_learn(seed, n):
     assert np.isclose(result["mean_class_accuracy"], sk.recall_score(labels, answers, labels=np.unique(labels), average="macro"))
     assert np.isclose(result["log_loss"], sk.log_loss(labels, exact / exact.sum(1, keepdims=True), labels=range(7)), rtol=1e-5)
     assert np.array_equal(result["confusion"], sk.confusion_matrix(labels, answers, labels=range(7)))
-    assert result["intervals"]["macro_f1"] == (None, None) and result["n_boot"] == 0
+    assert result["intervals"]["macro_f1"] == (None, None)
 
 
 def test_it_survives_json_and_parquet(tmp_path):
     scores = table(seed=3)
-    result = evaluate(scores, train_counts=range(7), n_boot=50)
+    result = evaluate(scores, train_counts=range(7))
     assert json.loads(json.dumps(result, allow_nan=False))["macro_f1"] == result["macro_f1"]
-    assert evaluate(load_scores(save_scores(scores, tmp_path / "s.parquet")), train_counts=range(7), n_boot=50) == result
+    assert evaluate(load_scores(save_scores(scores, tmp_path / "s.parquet")), train_counts=range(7)) == result
 
 
 @settings(deadline=None, max_examples=10)
@@ -53,7 +53,7 @@ def test_order_of_clips_does_not_matter(random):
     scores = table(60)
     order = list(range(60))
     random.shuffle(order)
-    assert evaluate(scores.iloc[order], n_boot=0)["per_class"] == evaluate(scores, n_boot=0)["per_class"]
+    assert evaluate(scores.iloc[order], intervals=False)["per_class"] == evaluate(scores, intervals=False)["per_class"]
 
 
 def test_intervals_hold_the_values_and_widen_with_confidence():
@@ -94,7 +94,7 @@ def test_undefined_is_none_and_single_cluster_classes_have_no_interval():
     index = pd.DataFrame({"clip_id": range(n), "video": "v", "split": "val"})
     labels, answers = np.array([0] * 10 + [1, 1]), np.array([0] * 8 + [2, 2, 1, 0])
     index = index.assign(subject=["a", "b", "c"] * 3 + ["a", "b", "b"], label=labels)
-    entries = evaluate(make_scores(index, 0.9 * np.eye(4)[answers] + 0.025, list("wxyz")), n_boot=200)["per_class"]
+    entries = evaluate(make_scores(index, 0.9 * np.eye(4)[answers] + 0.025, list("wxyz")))["per_class"]
     nobody, only_answered, one_person = entries[3], entries[2], entries[1]
     assert nobody["recall"] is nobody["precision"] is nobody["f1"] is None and nobody["name"] == "z"
     assert only_answered["recall"] is None and only_answered["precision"] == only_answered["f1"] == 0
@@ -104,16 +104,16 @@ def test_undefined_is_none_and_single_cluster_classes_have_no_interval():
 def test_majority_and_chance():
     scores = table(100, seed=5)
     mode = int(np.bincount(scores["label"]).argmax())
-    result = evaluate(scores, n_boot=0)
+    result = evaluate(scores, intervals=False)
     assert result["majority"]["index"] == mode and result["majority"]["source"] == "evaluated clips"
     assert np.isclose(result["majority"]["top1"], (scores["label"] == mode).mean()) and np.isclose(result["chance"], 1 / 7)
-    trained = evaluate(scores, train_counts=[0, 9, 1, 1, 1, 1, 1], n_boot=0)["majority"]
+    trained = evaluate(scores, train_counts=[0, 9, 1, 1, 1, 1, 1], intervals=False)["majority"]
     assert trained["index"] == 1 and trained["source"] == "training clips"
     assert np.isclose(trained["top1"], (scores["label"] == 1).mean())
 
 
 def test_per_class_table():
-    result = evaluate(table(), train_counts=range(10, 17), n_boot=100)
+    result = evaluate(table(), train_counts=range(10, 17))
     frame = per_class_table(result)
     assert list(frame["n_train"]) == list(range(10, 17)) and frame["n"].sum() == 200 and frame["n_predicted"].sum() == 200
     for i, entry in enumerate(result["per_class"]):
@@ -137,7 +137,7 @@ def test_full_evaluation_is_fast():
     took = []
     for _ in range(3):
         start = time.perf_counter()
-        evaluate(scores, n_boot=2000)
+        evaluate(scores)
         took.append(time.perf_counter() - start)
     assert min(took) < 2
 

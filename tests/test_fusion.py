@@ -52,9 +52,9 @@ def test_order_of_rows_and_streams_changes_nothing(random, share):
 
 def test_streams_in_different_order_do_not_ruin_each_other():
     tables = both(n=600)
-    good = evaluate(fuse(tables), n_boot=0)["top1"]
+    good = evaluate(fuse(tables), intervals=False)["top1"]
     tables["limb"] = tables["limb"].iloc[::-1].reset_index(drop=True)
-    assert evaluate(fuse(tables), n_boot=0)["top1"] == good > max(evaluate(t, n_boot=0)["top1"] for t in both(n=600).values())
+    assert evaluate(fuse(tables), intervals=False)["top1"] == good > max(evaluate(t, intervals=False)["top1"] for t in both(n=600).values())
 
 
 def test_one_stream_alone_and_sequences():
@@ -79,7 +79,7 @@ def test_learned_weights_are_the_optimum_of_log_loss(skills):
         constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
     )  # fmt: skip
     assert abs(learned.log_loss - best.fun) < 1.1e-5
-    assert np.isclose(evaluate(fuse(tables, learned.weights), n_boot=0)["log_loss"], learned.log_loss, atol=1e-5)
+    assert np.isclose(evaluate(fuse(tables, learned.weights), intervals=False)["log_loss"], learned.log_loss, atol=1e-5)
     assert learned.log_loss <= min(learned.log_loss_equal, *learned.log_loss_alone.values()) + 1e-5
 
 

@@ -47,7 +47,7 @@ def made_run(variant, seed=0, accuracy=0.7, data="simulator", fingerprint="f", s
     run = open_run("03_train_gesture", config.resolved().to_dict(), fingerprint, run_dir)
     scores = made_scores(accuracy, seed)
     save_scores(scores, run.path("scores.parquet"), CLASSES)
-    test = {**evaluate(scores[scores["split"] == "test"].reset_index(drop=True), n_boot=0), "majority": MAJORITY}
+    test = {**evaluate(scores[scores["split"] == "test"].reset_index(drop=True), intervals=False), "majority": MAJORITY}
     run.write_json("metrics.json", {"source": SOURCE, "test": test, "test_top1": test["top1"]})
     env = run.read_json("env.json")
     run.write_json("env.json", {**env, "started": started or env["started"], "code": code or env["code"]})
@@ -168,7 +168,7 @@ def test_labelled_scores_are_of_one_split_and_known():
 
 def by_hand(accuracy, seed, metric):
     scores = made_scores(accuracy, seed)
-    return evaluate(scores[scores["split"] == "test"].reset_index(drop=True), n_boot=0)[metric]
+    return evaluate(scores[scores["split"] == "test"].reset_index(drop=True), intervals=False)[metric]
 
 
 def test_scores_are_means_over_seeds(study):
@@ -241,7 +241,7 @@ def test_fusion_pairs_runs_of_one_seed():
     for seed, joint, limb in [(1, 0.7, 0.6), (2, 0.5, 0.4)]:
         pair = {"joint": made_scores(joint, seed), "limb": made_scores(limb, seed)}
         whole = fuse(pair, "miga2023")
-        fused.append(evaluate(whole[whole["split"] == "test"].reset_index(drop=True), n_boot=0)["top1"])
+        fused.append(evaluate(whole[whole["split"] == "test"].reset_index(drop=True), intervals=False)["top1"])
     assert table.loc["0.4 joint + 0.6 limb", "top1"] == pytest.approx(np.mean(fused))
 
 

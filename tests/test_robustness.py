@@ -369,11 +369,11 @@ def test_tables_find_what_was_planted():
 
 
 def test_trends_are_found_and_steps_against_them_counted():
-    trend = curves.trend_table(planted_answers(), n_boot=300).set_index("model")
+    trend = curves.trend_table(planted_answers()).set_index("model")
     assert trend.loc["joint", "trend"] == "falls" and trend.loc["joint", "spearman"] == -1
     assert trend.loc["joint", "page_p"] < 1e-4 and trend.loc["joint", "steps_against"] == 0
     assert trend.loc["flat", "trend"] == "flat" and trend.loc["flat", "page_p"] == 1
-    bent = curves.trend_table(planted_answers(((0.0, 0.9), (0.3, 0.5), (4.0, 0.8), (16.0, 0.3))), n_boot=300).set_index("model")
+    bent = curves.trend_table(planted_answers(((0.0, 0.9), (0.3, 0.5), (4.0, 0.8), (16.0, 0.3)))).set_index("model")
     assert bent.loc["joint", "trend"] == "falls" and bent.loc["joint", "steps_against"] == 1
 
 
@@ -381,7 +381,7 @@ def test_people_of_different_simulations_are_different_people():
     pooled = {where: {"LDA": models["joint"]} for where, models in planted_answers().items()}
     table = curves.matched_table(pooled, TRAINED, 200)
     assert set(table["people"]) == {16} and set(table["runs"]) == {2}
-    assert curves.trend_table(pooled, pool=True, n_boot=200)["people"].to_list() == [16]
+    assert curves.trend_table(pooled, pool=True)["people"].to_list() == [16]
 
 
 @given(st.integers(0, 1000))

@@ -187,30 +187,6 @@ def test_holm_of_a_textbook_family():
         s.holm([0.1, 1.2])
 
 
-def runs(rng, subjects, seeds, effect, seed_sd, clips=20):
-    """Two configurations on the same people: subject skill, subject x configuration, seed and clip noise."""
-    skill, taste = rng.normal(0, 0.1, subjects), rng.normal(0, 0.04, subjects)
-    out = []
-    for shift in (effect + taste, 0.0 * taste):
-        p = np.clip(0.55 + shift + skill + rng.normal(0, seed_sd, (seeds, 1)), 0, 1)
-        out.append(right_and_wrong(rng.binomial(clips, p), clips))
-    return out
-
-
-@pytest.mark.parametrize(
-    "subjects, seeds, seed_sd, lowest, highest",
-    [(30, 5, 0.02, 0.91, 0.995), (10, 3, 0.02, 0.91, 0.998), (30, 3, 0.05, 0.84, 0.96)],
-)
-def test_hierarchical_interval_covers_the_true_effect(subjects, seeds, seed_sd, lowest, highest):
-    rng = np.random.default_rng(7)
-    covered = 0
-    for i in range(250):
-        a, b = runs(rng, subjects, seeds, 0.05, seed_sd)
-        _, low, high = s.hierarchical_difference(a, b, "top1", 300, rng=i)
-        covered += low <= 0.05 <= high
-    assert lowest <= covered / 250 <= highest
-
-
 def test_cluster_interval_covers_and_a_clip_interval_does_not():
     rng = np.random.default_rng(8)
     cluster = clip = 0
@@ -222,28 +198,3 @@ def test_cluster_interval_covers_and_a_clip_interval_does_not():
         clip += low <= 0.5 <= high
     assert 0.88 <= cluster / 250 <= 0.99
     assert clip / 250 < 0.75  # treating clips as independent is what this module is for avoiding
-
-
-def test_hierarchical_difference_adds_seed_spread_and_is_paired_over_subjects():
-    rng = np.random.default_rng(9)
-    a, b = runs(rng, 25, 4, 0.0, 0.08)
-    width = lambda e: e.high - e.low
-    several = s.hierarchical_difference(a, b, "top1", 1000)
-    alone = s.hierarchical_difference(a[:1], b[:1], "top1", 1000)
-    assert np.isclose(several.value, m.top1(a.sum(1)).mean() - m.top1(b.sum(1)).mean())
-    spread = s.summarise_seeds(m.top1(a.sum(1))).sd
-    assert spread > 0.04 and width(several) > width(alone) / 2 + spread
-    # subjects that are hard for both cancel
-    assert width(alone) < width(s.cluster_bootstrap(a[0], "top1", 1000)) + width(s.cluster_bootstrap(b[0], "top1", 1000))
-    same = s.hierarchical_difference(a, a, "top1", 500, paired_seeds=True)
-    assert same == (0, 0, 0)
-
-
-def test_hierarchical_difference_refuses_what_does_not_fit():
-    a, b = runs(np.random.default_rng(0), 5, 3, 0.0, 0.0)
-    with pytest.raises(ValueError, match="same clusters"):
-        s.hierarchical_difference(a, b[:, :4])
-    with pytest.raises(ValueError, match="as many runs"):
-        s.hierarchical_difference(a, b[:2], paired_seeds=True)
-    value, low, high = s.hierarchical_difference(a[:, :1], b[:, :1], "top1")
-    assert np.isfinite(value) and np.isnan([low, high]).all()

@@ -16,7 +16,7 @@ class RobustnessConfig(Parameters):
     turned after training, or `all`. values: how many values of each. test_clips: views of a clip. matched_knobs: knobs at
     whose values light classifiers are trained and tested. matched_seeds: simulations of each value. emotion_effects: values
     at which win or lose is decoded, from two videos of each of emotion_people people with emotion_clips clips (about 2 s
-    each) a video. n_boot: bootstrap replicates. seed: of resampling; simulations follow the seed of the trained data. workers:
+    each) a video. n_boot: bootstrap replicates of win/lose. seed: of resampling; simulations follow the seed of the trained data. workers:
     processes, 0 = one a core. threads: of each process, 0 = its share of the cores. run_dir: where the run is kept; empty =
     runs/<id>. Raises ValueError naming the parameter, also for an unknown knob and an effect that is no number.
     """
