@@ -9,6 +9,8 @@ from typing import Annotated, Optional
 
 import typer
 
+from migstudy.claims import BUSY, Claimed
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Micro-gesture recognition on iMiGUE: a reproducible study.")  # fmt: skip
 data_app = typer.Typer(no_args_is_help=True, help="Read, check and export datasets.")
@@ -26,6 +28,7 @@ def run(
     profile: Annotated[Optional[str], typer.Option(help="The same as -p profile=...")] = None,
     list_parameters: Annotated[bool, typer.Option("--parameters", help="List the parameters and stop.")] = False,
     quiet: bool = False,
+    cell: Annotated[str, typer.Option(hidden=True, help="As a cell of a grid: the id of the run that this must be.")] = "",
 ) -> None:
     """Run a notebook with checked parameters; leaves runs/<id>/ with the executed notebook and its results."""
     from migstudy import execute
@@ -37,7 +40,7 @@ def run(
         options = _options(p or [])
         if profile:
             options["profile"] = profile
-        print(execute.run_notebook(notebook, options, quiet).folder)
+        print(execute.run_notebook(notebook, options, quiet, *([cell] if cell else [])).folder)
 
 
 @app.command()
@@ -181,8 +184,11 @@ class _one_message:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind, error, traceback) -> None:
+        if isinstance(error, KeyboardInterrupt):
+            print(f"\nmigstudy: {error or 'stopped'}", file=sys.stderr)
+            raise typer.Exit(code=130) from None
         if isinstance(error, typer.Exit) or os.environ.get("MIGSTUDY_DEBUG"):
             return
         if isinstance(error, (ValueError, KeyError, OSError, RuntimeError)):
             print(f"migstudy: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
-            raise typer.Exit(code=2) from None
+            raise typer.Exit(code=BUSY if isinstance(error, Claimed) else 2) from None

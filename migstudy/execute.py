@@ -10,18 +10,22 @@ import ast
 import hashlib
 import importlib
 import json
-import logging
 import os
 import shlex
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 from migstudy import paths
+from migstudy.claims import TOKEN, Claim
+from migstudy.config.fusion import FusionConfig
 from migstudy.config.gesture import GestureConfig
 from migstudy.config.parameters import Parameters, describe, parsed
 from migstudy.config.robustness import RobustnessConfig
+from migstudy.interrupts import interruptible
+from migstudy.kernel import NotebookFault, environment, in_kernel
+from migstudy.run_state import FAILED, mark_failed, note_attempt
 from migstudy.runs import RUNNER, Run, finished_runs, open_run, run_of
 
 # glibc gives freed memory back and faults it in again at every step, which takes 3D convolutions up to half their time on a
@@ -30,9 +34,17 @@ ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "M
 
 # notebooks that train: what finds the run of a configuration, writing nothing in runs/ (config -> Run, as module:name). A
 # finished one is not repeated; the other notebooks are drawn anew from what is there, however often they are asked.
-TRAINED = {"03_train_gesture": "migstudy.execute:gesture_run"}
+TRAINED = {"03_train_gesture": "migstudy.execute:gesture_run", "04_fusion": "migstudy.train_fusion:fusion_run"}
+# the same of notebooks that keep what they measured in a folder of their own, and take it from there when they are drawn again
+MEASURED = {"08_robustness": "migstudy.execute:robustness_run"}
 # notebooks whose parameters are the fields of a class
-CONFIGS: dict[str, type[Parameters]] = {"03_train_gesture": GestureConfig, "08_robustness": RobustnessConfig}
+CONFIGS: dict[str, type[Parameters]] = {
+    "03_train_gesture": GestureConfig, "04_fusion": FusionConfig, "08_robustness": RobustnessConfig,
+}  # fmt: skip
+
+
+class NotebookFailed(RuntimeError):
+    """The notebook itself raised an error; trying again would most likely end the same."""
 
 
 def find_notebook(name: str) -> Path:
@@ -76,44 +88,42 @@ def show_parameters(notebook: Path) -> str:
     return "\n".join(f"{name:{width}}  {defaults[name]!r:20}  {describe(kind)}" for name, kind in kinds.items())
 
 
-def run_notebook(name: str, options: Mapping[str, str], quiet: bool = False) -> Run:
+def run_notebook(name: str, options: Mapping[str, str], quiet: bool = False, cell: str = "") -> Run:
     """Execute a notebook with parameters into its run folder and mark it DONE; a finished training run is not repeated.
 
-    Raises ValueError for bad parameters before anything is written, RuntimeError naming the failing cell's error.
+    cell: as a cell of a grid, the id of the run that this must be; finished, it is left as it is, whatever the notebook.
+    Raises ValueError for bad parameters before anything is written, Claimed while another process works on the run,
+    RuntimeError naming the failing cell's error, KeyboardInterrupt (after its kernel ended) saying how to go on.
     """
     notebook = find_notebook(name)
     values = check_parameters(notebook, options)
-    with _environment(MIGSTUDY_COMMAND=command_line(notebook, options)):
-        return _run(notebook, values, quiet)
-
-
-def _run(notebook: Path, values: dict[str, Any], quiet: bool) -> Run:
-    if notebook.stem in TRAINED:
-        run = trained_run(notebook.stem, values)
-        if run.done:
-            return run
-        values["run_dir"] = str(run.folder)
-    else:
-        if notebook.stem == "08_robustness":
-            from migstudy.robustness import open_robustness_run, open_trained_data
-
-            config = RobustnessConfig(**values)
-            run = open_robustness_run(config, open_trained_data(config, prove=False))
-            values["run_dir"] = str(run.folder)
-        else:
-            run = open_run(notebook.stem, values, _trained_so_far())
-        run.path("DONE").unlink(missing_ok=True)
-
-    _execute(notebook, run, values, quiet)
-    run.path("failed.ipynb").unlink(missing_ok=True)
-    run.finish()
+    own = notebook.stem in TRAINED or notebook.stem in MEASURED
+    so_far = "" if own else trained_so_far()
+    run = run_for(notebook, values, so_far)
+    if cell and run.id != cell:
+        raise ValueError(
+            f"this run would be {run.id}, but the grid planned {cell}: code, notebook or data changed since it was started, or"
+            " differ on this machine; start the grid again"
+        )
+    again = notebook.stem not in TRAINED and not cell
+    if run.done and not again:
+        return run
+    with interruptible(), Claim.take(run.folder) as claim:
+        if not run.done or again:  # somebody may have finished it just before the claim
+            _attempt(notebook, run, values, so_far, claim, quiet, command_line(notebook, options))
     return run
 
 
-def trained_run(task: str, values: Mapping[str, Any]) -> Run:
-    """The run that a training notebook with these parameters has or would have; raises ValueError for bad parameters or data."""
-    module, name = TRAINED[task].split(":")
-    return getattr(importlib.import_module(module), name)(CONFIGS[task](**values))
+def run_for(notebook: Path, values: Mapping[str, Any], so_far: str = "") -> Run:
+    """The run that a notebook with these parameters has or would have; raises ValueError for data that cannot be opened.
+
+    so_far: the training runs that a notebook without data of its own draws, `trained_so_far()`.
+    """
+    task = notebook.stem
+    if place := TRAINED.get(task) or MEASURED.get(task):
+        module, name = place.split(":")
+        return getattr(importlib.import_module(module), name)(CONFIGS[task](**values))
+    return run_of(task, values, so_far or trained_so_far())
 
 
 def gesture_run(config: GestureConfig) -> Run:
@@ -123,46 +133,65 @@ def gesture_run(config: GestureConfig) -> Run:
     return run_of("03_train_gesture", config.to_dict(), open_data(config).fingerprint, config.run_dir)
 
 
-def _execute(notebook: Path, run: Run, values: Mapping[str, Any], quiet: bool) -> None:
-    import papermill  # slow to import, and not needed to find a run finished
-    from nbclient.exceptions import DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
+def robustness_run(config: RobustnessConfig) -> Run:
+    """The run of 08_robustness with this configuration; raises ValueError for data that no simulator wrote."""
+    from migstudy.robustness import open_robustness_run, open_trained_data
 
-    run.folder.mkdir(parents=True, exist_ok=True)
-    aside = run.path(".run.partial.ipynb")
-    logging.getLogger("papermill").setLevel(logging.ERROR)  # it cannot read Literal types; names were checked above
+    return open_robustness_run(config, open_trained_data(config, prove=False))
+
+
+def _attempt(
+    notebook: Path, run: Run, values: dict[str, Any], so_far: str, claim: Claim, quiet: bool, command: str
+) -> None:  # fmt: skip
+    for name in ("DONE", FAILED):
+        run.path(name).unlink(missing_ok=True)
+    end = "interrupted"
     try:
-        with _environment(**{name: os.environ.get(name, value) for name, value in ALLOCATOR.items()}, **{RUNNER: "1"}):
-            papermill.execute_notebook(
-                notebook, aside, parameters=dict(values), kernel_name="python3", progress_bar=not quiet,
-                cwd=paths.project_root(), log_output=False, extra_arguments=["--IPKernelApp.log_level=50"],
-            )  # fmt: skip
-    except (PapermillExecutionError, DeadKernelError) as error:
-        os.replace(aside, run.path("failed.ipynb"))
-        if isinstance(error, DeadKernelError):
-            fault = "was ended from outside, most often for want of memory: its kernel died"
-        else:
-            fault = f"failed in cell {error.exec_count}: {error.ename}: {error.evalue}"
-        raise RuntimeError(
+        with environment(MIGSTUDY_COMMAND=command):
+            if so_far:
+                open_run(notebook.stem, values, so_far, str(run.folder))
+            else:
+                values = {**values, "run_dir": str(run.folder)}
+            _execute(notebook, run, values, claim, quiet)
+        end = "done"
+    except NotebookFailed as error:
+        end = "failed"
+        mark_failed(run, str(error))
+        raise
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{notebook.name} was stopped; what was done is kept. Go on with: {command}") from None
+    finally:
+        if not claim.lost.is_set():
+            note_attempt(run, claim, end)
+    run.finish()
+
+
+def _execute(notebook: Path, run: Run, values: Mapping[str, Any], claim: Claim, quiet: bool) -> None:
+    aside = run.path(".run.partial.ipynb")
+    kept = {name: os.environ.get(name, value) for name, value in ALLOCATOR.items()}
+    try:
+        with environment(**kept, **{RUNNER: "1", TOKEN: claim.token}):
+            in_kernel(notebook, aside, values, claim, quiet)
+        claim.check()
+        os.replace(aside, run.path("run.ipynb"))
+        run.path("failed.ipynb").unlink(missing_ok=True)
+    except NotebookFault as fault:
+        with suppress(FileNotFoundError):  # its disk may be full
+            os.replace(aside, run.path("failed.ipynb"))
+        kind = RuntimeError if fault.from_outside else NotebookFailed
+        raise kind(
             f"{notebook.name} {fault}\nthe executed part is in {run.path('failed.ipynb')}; what was trained is kept,"
             " the same command goes on"
         ) from None
-    os.replace(aside, run.path("run.ipynb"))
-
-
-@contextmanager
-def _environment(**variables: str) -> Iterator[None]:
-    """Environment variables for what is started meanwhile; afterwards as before."""
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
+    except OSError as error:
+        raise RuntimeError(
+            f"{notebook.name} could not be kept in {run.folder}: {error.strerror or error}\n"
+            "what was finished is kept; make room, then the same command goes on"
+        ) from error
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        if not claim.lost.is_set():
+            with suppress(OSError):
+                aside.unlink(missing_ok=True)
 
 
 def command_line(notebook: Path, options: Mapping[str, str]) -> str:
@@ -171,6 +200,7 @@ def command_line(notebook: Path, options: Mapping[str, str]) -> str:
     return shlex.join(["migstudy", "run", notebook.stem, *words])
 
 
-def _trained_so_far() -> str:
+def trained_so_far() -> str:
+    """Hash of which training runs are finished: what notebooks that only draw depend on."""
     ids = sorted(run.id for task in TRAINED for run in finished_runs(task=task))
     return hashlib.sha256(" ".join(ids).encode()).hexdigest()

@@ -127,7 +127,7 @@ def test_other_notebooks_are_checked_against_their_own_cell(project):
 def test_a_run_keeps_the_executed_notebook_and_its_command(project):
     write_notebook(project, "90_add", "import os\nprint(n + 1, os.getcwd(), os.environ['MIGSTUDY_COMMAND'])")
     run = run_notebook("90", {"n": "41"}, quiet=True)
-    assert run.done and {p.name for p in run.folder.iterdir()} == {"params.json", "env.json", "run.ipynb", "DONE"}
+    assert run.done and {p.name for p in run.folder.iterdir()} == {"params.json", "env.json", "run.ipynb", "attempts.json", "DONE"}
     assert printed(run.path("run.ipynb")).split() == ["42", str(project), "migstudy", "run", "90_add", "-p", "n=41"]
     assert run.read_json("params.json")["params"] == {"n": 41}
     assert run.read_json("env.json")["command"] == "migstudy run 90_add -p n=41"
@@ -141,7 +141,7 @@ def test_a_failing_notebook_is_no_result(project):
     with pytest.raises(RuntimeError, match=r"90_fails.ipynb failed in cell 3: AssertionError: it is not ready\n.*failed.ipynb"):
         run_notebook("90", {}, quiet=True)
     [folder] = (project / "runs").iterdir()
-    assert {p.name for p in folder.iterdir()} == {"params.json", "env.json", "failed.ipynb"}
+    assert {p.name for p in folder.iterdir()} == {"params.json", "env.json", "failed.ipynb", "FAILED", "attempts.json"}
     assert "it is not ready" in folder.joinpath("failed.ipynb").read_text() and not runs.finished_runs()
     assert runs.RUNNER not in os.environ and "MIGSTUDY_COMMAND" not in os.environ
     (project / "ready").touch()
@@ -159,7 +159,7 @@ def test_a_kernel_that_dies_is_no_result(project):
     with pytest.raises(RuntimeError, match=r"90_dies.ipynb was ended from outside.*kernel died\n.*failed.ipynb"):
         run_notebook("90", {}, quiet=True)
     [folder] = (project / "runs").iterdir()
-    assert {p.name for p in folder.iterdir()} == {"params.json", "env.json", "failed.ipynb"}
+    assert {p.name for p in folder.iterdir()} == {"params.json", "env.json", "failed.ipynb", "attempts.json"}, "a kill is no fault"
 
 
 def test_a_finished_run_is_not_repeated(project, small):

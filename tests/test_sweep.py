@@ -79,8 +79,8 @@ def test_an_end_ends_the_cells_and_their_kernels(project, name):
 
 def test_a_terminal_that_was_told_to_close_alone_stays_so(project):
     """Under nohup a closing terminal ends nothing."""
-    code = ("import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\nfrom migstudy.sweep import _interruptible\n"
-            "with _interruptible():\n    import os; os.kill(os.getpid(), signal.SIGHUP); print('still here')")  # fmt: skip
+    code = ("import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\nfrom migstudy.interrupts import interruptible\n"
+            "with interruptible():\n    import os; os.kill(os.getpid(), signal.SIGHUP); print('still here')")  # fmt: skip
     process = start(project, "-c", code)
     assert process.communicate(timeout=60)[0].strip() == "still here" and process.returncode == 0
 
