@@ -59,7 +59,7 @@ def adaptive(topology="kinect20", channels=(3, 8), seed=0):
 
 def test_attention_is_a_distribution_over_the_source_joints():
     conv, x = adaptive()
-    attention = conv.attention(x, 1)
+    attention = conv.attention(x)[:, 1]
     torch.testing.assert_close(attention.sum(1), torch.ones(2, 20, dtype=torch.float64))
     assert (attention > 0).all()
     theta, phi = conv.conv_a[1](x), conv.conv_b[1](x)

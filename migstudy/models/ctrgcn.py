@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from migstudy.models.graph_network import GraphNetwork, Skeleton, same_length, stage_plan
@@ -68,6 +69,8 @@ class CTRGCN(GraphNetwork):
     def encode(self, coordinates: Tensor) -> Tensor:
         x = coordinates.permute(0, 4, 3, 1, 2).flatten(0, 1)  # (N * M, V, C, T)
         x = self.data_bn(x.flatten(1, 2)).unflatten(1, x.shape[1:3]).permute(0, 2, 3, 1)
+        if x.device.type == "cpu":  # where 1x1 convolutions and batch norms take a sixth less time with channels last
+            x = x.contiguous(memory_format=torch.channels_last)
         for unit in self.units:
             x = unit(x)
         return x
@@ -127,12 +130,18 @@ class RefinedGraphConv(nn.Module):
         """R of each clip, (N, K, C', V source, V target)."""
         still = x.mean(2)
         difference = (self.psi(still)[:, :, None, :] - self.phi(still)[:, :, :, None]).tanh()
-        refinement = self.xi(difference).unflatten(1, (self.partitions, -1))
-        return self.A[:, None] + self.alpha[:, None, None, None] * refinement
+        strength = self.alpha.repeat_interleave(self.value.out_channels // self.partitions)
+        # alpha scales the weights instead of what they give, which is a map as large as the features
+        refinement = F.conv2d(
+            difference, self.xi.weight * strength[:, None, None, None], self.xi.bias * strength, groups=self.partitions
+        )
+        return self.A[:, None] + refinement.unflatten(1, (self.partitions, -1))
 
     def forward(self, x: Tensor) -> Tensor:
         value = self.value(x).unflatten(1, (self.partitions, -1))
         y = torch.einsum("nkctv,nkcvw->nctw", value, self.graphs(x))
+        if x.device.type == "cpu":
+            y = y.contiguous(memory_format=torch.channels_last)
         return (self.bn(y) + (x if self.down is None else self.down(x))).relu()
 
 
