@@ -67,8 +67,8 @@ def discordant_share(a: Answers, b: Answers) -> float:
 
 
 def mdd_note(
-    n_videos: int, n_subjects: int, discordant: float | None = None, effect: float = 1.0, base: float = 0.5, power: float = 0.8,
-    alpha: float = 0.05,
+    n_videos: int, n_subjects: int, discordant: float | None = None, effect: float = 1.0, base: float = 0.5,
+    power: float = 0.8, alpha: float = 0.05,
 ) -> str:  # fmt: skip
     """One sentence for under a table: which differences of accuracy these videos can show, against chance and between models.
 

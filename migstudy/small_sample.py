@@ -1,7 +1,8 @@
 """What a hundred videos of a few dozen people can tell: intervals, tests against chance, paired tests.
 
 Videos of one person are not independent: a face gives away who it is, and some people win more often. So people are resampled,
-exchanged and swapped whole. Wilson's interval, which takes videos for independent, is in `migstudy.statistics`.
+exchanged and swapped whole. Wilson's interval, which takes videos for independent, is in `migstudy.statistics`; means over
+seeds of many-class metrics are in `migstudy.intervals`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
+from scipy.special import expit, logit
 
 from migstudy.binary_metrics import BY_THRESHOLD, LOWER_IS_BETTER, get_metric
-from migstudy.statistics import Estimate, PairedTest, bootstrap_weights, percentile_interval
+from migstudy.statistics import Estimate, PairedTest, bootstrap_weights, percentile_interval, wilson_interval
 
 UNITS = ("subject", "within", "video")
 _CHUNK = 4_000_000  # numbers of a batch held at a time
@@ -59,17 +61,37 @@ def mean_metric(answers: Answers, metric: str, labels=None, weights=None) -> np.
     return np.mean(runs, axis=0)
 
 
+def subject_interval(answers: Answers, metric: str, confidence: float = 0.95) -> Estimate:
+    """A metric with its interval over people; NaN bounds with fewer than two, or where leaving one out undoes the metric.
+
+    Jackknife over people with Student's t, on the log odds of the metric (its log for the log loss), so that bounds stay inside
+    the range; a metric of exactly 0 or 1, which does not vary, gets Wilson's interval with people for trials. It speaks of these
+    trained runs and new people. Simulated coverage of nominal 95 % for accuracy, AUC and macro-F1 from chance to 0.98: 0.94 to
+    0.99 with 7 to 35 people of three videos, where the percentile bootstrap gives 0.52 to 0.94.
+    """
+    value, without = _leave_one_out(answers, metric)
+    people = len(without)
+    if people < 2 or not np.isfinite([value, *without]).all():
+        return Estimate(value, np.nan, np.nan)
+    if metric != "log_loss" and value in (0.0, 1.0):
+        return Estimate(value, *wilson_interval(round(value) * people, people, confidence)[1:])
+    # d logit(v) = d v / (v (1 - v)), d log(v) = d v / v
+    stretch = value if metric == "log_loss" else value * (1 - value)
+    half = stats.t.ppf((1 + confidence) / 2, people - 1) * _jackknife_error(without) / stretch
+    if metric == "log_loss":
+        return Estimate(value, *(value * np.exp([-half, half])).tolist())
+    return Estimate(value, *expit(logit(value) + np.array([-half, half])).tolist())
+
+
 def subject_bootstrap(
     answers: Answers, metric: str, n_boot: int = 2000, confidence: float = 0.95, rng: np.random.Generator | int = 0
 ) -> Estimate:
     """A metric with its percentile interval over resampled people; NaN bounds with fewer than two.
 
-    It speaks of these trained runs and new people; replicates in which the metric is undefined are left out. Simulated coverage
-    of nominal 95 %, three videos each: 0.89 to 0.93 with 12 people, 0.93 with 20, 0.94 with 35.
+    Shorter than it should be with few people or near 0 and 1: `subject_interval` is the one to report.
     """
     value = float(mean_metric(answers, metric))
-    weights = _video_weights(answers, n_boot, rng)
-    if weights is None:
+    if (weights := people_weights(answers, n_boot, rng)) is None:
         return Estimate(value, np.nan, np.nan)
     low, high = percentile_interval(mean_metric(answers, metric, weights=weights), confidence)
     return Estimate(value, float(low), float(high))
@@ -160,19 +182,13 @@ def swap_test(
     return PairedTest(observed, extreme / len(null) if exact else (extreme + 1) / (len(null) + 1), len(null))
 
 
-def difference_interval(
-    a: Answers, b: Answers, metric: str = "auc", n_boot: int = 2000, confidence: float = 0.95,
-    rng: np.random.Generator | int = 0,
-) -> Estimate:  # fmt: skip
-    """metric(A) - metric(B) with its percentile interval over people, the same people drawn for both."""
+def difference_interval(a: Answers, b: Answers, metric: str = "auc", confidence: float = 0.95) -> Estimate:
+    """metric(A) - metric(B) with its interval over people: jackknife and Student's t, each person left out of both."""
     _refuse_unpaired(a, b)
-    value = float(mean_metric(a, metric) - mean_metric(b, metric))
-    weights = _video_weights(a, n_boot, rng)
-    if weights is None:
-        return Estimate(value, np.nan, np.nan)
-    replicates = mean_metric(a, metric, weights=weights) - mean_metric(b, metric, weights=weights)
-    low, high = percentile_interval(replicates, confidence)
-    return Estimate(value, float(low), float(high))
+    (value, without), (other, less) = _leave_one_out(a, metric), _leave_one_out(b, metric)
+    difference = value - other
+    half = stats.t.ppf((1 + confidence) / 2, max(len(less) - 1, 1)) * _jackknife_error(without - less)
+    return Estimate(difference, float(difference - half), float(difference + half))
 
 
 def delong_test(labels, first, second, clusters=None) -> PairedTest:
@@ -204,11 +220,23 @@ def delong_test(labels, first, second, clusters=None) -> PairedTest:
     return PairedTest(z, float(2 * stats.norm.sf(abs(z))), len(labels))
 
 
-def _video_weights(answers: Answers, n_boot: int, rng: np.random.Generator | int) -> np.ndarray | None:
+def people_weights(answers: Answers, n_boot: int, rng: np.random.Generator | int = 0) -> np.ndarray | None:
+    """(n_boot, N) how often each video is drawn when people are drawn anew; None with fewer than two people."""
     people = int(answers.clusters.max()) + 1
     if people < 2 or n_boot < 1:
         return None
     return bootstrap_weights(people, n_boot, rng)[:, answers.clusters].astype(np.float64)
+
+
+def _leave_one_out(answers: Answers, metric: str) -> tuple[float, np.ndarray]:
+    others = 1.0 - np.eye(int(answers.clusters.max()) + 1)[:, answers.clusters]
+    if len(others) < 2:
+        return float(mean_metric(answers, metric)), np.full(1, np.nan)
+    return float(mean_metric(answers, metric)), mean_metric(answers, metric, weights=others)
+
+
+def _jackknife_error(without: np.ndarray) -> float:
+    return float(np.sqrt((len(without) - 1) * without.var()))
 
 
 def _comparable(answers: Answers, metric: str) -> np.ndarray:

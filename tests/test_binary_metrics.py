@@ -87,8 +87,10 @@ def test_nonsense_is_refused():
         (lambda: b.accuracy([1, 0], [0.2]), "one of each"), (lambda: b.auc([1, 0], [0.2, 1.3]), r"lie in \[0, 1\]"),
         (lambda: b.brier([1, -1], [0.2, 0.3]), "unknown result"), (lambda: b.get_metric("f2"), "choose one of"),
         (lambda: b.calibration_error([1, 0], [0.2, 0.3], 5, "size"), "'mass' or 'width'"),
-        (lambda: b.choose_threshold([1, 1], [0.2, 0.3]), "won and lost"), (lambda: accuracy_at_coverage([1], [0.3], 0), "coverage"),
-        (lambda: TemperatureScaling.fit([1.0, 2.0], [1, 1]), "won (.*) and lost"), (lambda: PlattScaling.fit([1.0], [1, 0]), "one finite"),
+        (lambda: b.choose_threshold([1, 1], [0.2, 0.3]), "won and lost"),
+        (lambda: accuracy_at_coverage([1], [0.3], 0), "coverage"),
+        (lambda: TemperatureScaling.fit([1.0, 2.0], [1, 1]), "won (.*) and lost"),
+        (lambda: PlattScaling.fit([1.0], [1, 0]), "one finite"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=told):
             call()
@@ -120,7 +122,8 @@ def test_temperature_is_the_minimum_and_its_slope_is_right(seed, scale):
     loss = lambda x: temperature_loss(x[0], logits, labels)[0]
     assert optimize.check_grad(loss, lambda x: [temperature_loss(x[0], logits, labels)[1]], [0.7]) < 1e-6
     found = TemperatureScaling.fit(logits, labels)
-    other = optimize.minimize_scalar(lambda inverse: loss([inverse]), bounds=(0.05, 20), method="bounded", options={"xatol": 1e-9})
+    options = {"bounds": (0.05, 20), "method": "bounded", "options": {"xatol": 1e-9}}
+    other = optimize.minimize_scalar(lambda inverse: loss([inverse]), **options)
     assert loss([1 / found.temperature]) <= other.fun + 1e-9
     assert np.array_equal(found(logits) >= 0.5, logits >= 0) and found.temperature > 0
 
@@ -145,7 +148,8 @@ def test_platt_is_the_minimum_and_its_gradient_is_right(seed, slope, shift):
     parts = [lambda x, i=i: platt_loss(x, logits, targets)[i] for i in range(2)]
     assert optimize.check_grad(*parts, [0.7, -0.3]) < 1e-6
     found = PlattScaling.fit(logits, labels)
-    other = optimize.minimize(parts[0], [1.0, 0.0], method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-12, "maxiter": 5000})
+    options = {"xatol": 1e-9, "fatol": 1e-12, "maxiter": 5000}
+    other = optimize.minimize(parts[0], [1.0, 0.0], method="Nelder-Mead", options=options)
     if other.x[0] > 0:
         assert np.allclose((found.slope, found.intercept), other.x, atol=1e-3)
     assert found.slope >= 0 and np.allclose(found(logits), expit(found.slope * logits + found.intercept))

@@ -15,6 +15,7 @@ from migstudy.small_sample import (
     mean_metric,
     p_against,
     subject_bootstrap,
+    subject_interval,
     swap_test,
 )
 from migstudy.statistics import bootstrap_weights, mcnemar, wilson_interval
@@ -45,6 +46,30 @@ def test_bootstrap_of_one_video_a_person_is_as_wide_as_wilson():
     answers = drawn(np.random.default_rng(1), 100, 1, 1.0)
     right = round(float(mean_metric(answers, "accuracy")) * 100)
     assert np.allclose(subject_bootstrap(answers, "accuracy", 4000)[1:], wilson_interval(right, 100)[1:], atol=0.02)
+
+
+def test_jackknife_interval_covers_with_few_people_where_the_bootstrap_does_not():
+    rng, covered = np.random.default_rng(11), []
+    truth = float(mean_metric(drawn(rng, 20_000, 3, 3.5, 0.7), "auc"))
+    for _ in range(150):
+        answers = drawn(rng, 12, 3, 3.5, 0.7)
+        intervals = subject_interval(answers, "auc"), subject_bootstrap(answers, "auc", 200, rng=rng)
+        covered.append([low <= truth <= high for _, low, high in intervals])
+    jackknife, bootstrap = np.mean(covered, axis=0)
+    assert jackknife > 0.9 and bootstrap < 0.88
+
+
+def test_interval_of_one_video_a_person_is_the_delta_method_and_that_of_a_perfect_model_wilsons():
+    answers = drawn(np.random.default_rng(12), 80, 1, 1.0)
+    value, low, high = subject_interval(answers, "accuracy")
+    half = stats.t.ppf(0.975, 79) / np.sqrt(79 * value * (1 - value))
+    assert np.allclose(np.log([low / (1 - low), high / (1 - high)]) - np.log(value / (1 - value)), [-half, half])
+    perfect = make_answers(answers.labels, 0.1 + 0.8 * answers.labels, answers.clusters)
+    assert np.allclose(subject_interval(perfect, "auc"), wilson_interval(80, 80))
+    assert subject_interval(perfect, "log_loss").low > 0
+    assert np.isnan(subject_interval(make_answers([1, 0], [0.3, 0.4], ["x", "x"]), "auc")[1:]).all()
+    value, low, high = subject_interval(drawn(np.random.default_rng(13), 9, 3, 0.5), "log_loss")
+    assert 0 < low < value < high and np.isclose(low * high, value**2)
 
 
 @settings(max_examples=40)
@@ -127,7 +152,7 @@ def test_paired_tests_hold_their_level_and_find_a_better_model():
         other = 1.0 * (a.labels - 0.5) + 0.5 * rng.normal(0, 1, 20)[a.clusters] + rng.normal(0, 1, 60)
         c = make_answers(a.labels, 1 / (1 + np.exp(-other)), a.clusters)
         found["swap"].append(swap_test(a, c, "auc", 299, rng).p_value <= 0.05)
-        low, high = difference_interval(a, c, "auc", 300, rng=rng)[1:]
+        low, high = difference_interval(a, c, "auc")[1:]
         found["interval"].append(not low <= 0 <= high)
         found["delong"].append(delong_test(a.labels, a.probabilities[0], c.probabilities[0], a.clusters).p_value <= 0.05)
     limit = 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
@@ -207,6 +232,8 @@ def test_design_effect_grows_with_what_a_person_shares():
 
 def test_the_note_says_that_published_differences_are_too_small_to_be_seen():
     note = mdd_note(100, 35, base=0.55)
-    assert "\n" not in note and note.count(".") >= 3 and note.startswith("Minimum detectable difference of accuracy, 100 videos of 35")
+    assert "\n" not in note and note.startswith("Minimum detectable difference of accuracy, 100 videos of 35 people")
+    assert "12.3 points above chance" in note
     assert detectable_difference(100, "paired", 0.55) > 0.60 - 0.50  # the CVPR table's best against its worst
-    assert "more than there is room for" in mdd_note(4, 2, base=0.9) and "design effect of people 2.00" in mdd_note(9, 3, effect=2)
+    assert "more than there is room for" in mdd_note(4, 2, base=0.9)
+    assert "design effect of people 2.00" in mdd_note(9, 3, effect=2)
