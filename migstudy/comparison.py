@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from migstudy.intervals import paired_difference
+from migstudy.intervals import Uncertainty, paired_difference, uncertainty
 from migstudy.metrics import cluster_confusions, rank_of_label
 from migstudy.scores import align_scores, get_clusters, get_labels, get_probabilities
 from migstudy.statistics import Estimate, Metric, PairedTest, mcnemar, swap_test
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Comparison(NamedTuple):
-    """Effect A - B with its interval over seeds and subjects, the tests, and what they rest on.
+    """Effect A - B with its interval over seeds and subjects, the tests, where the doubt comes from, and what all rest on.
 
     swap: paired permutation test by cluster, None where A and B have different numbers of runs; mcnemar: mid-p over clips,
     only for one run each. n_clusters: units left out in turn, of the kind `cluster` ('subject' or 'video').
@@ -26,6 +26,7 @@ class Comparison(NamedTuple):
     effect: Estimate
     swap: PairedTest | None
     mcnemar: PairedTest | None
+    uncertainty: Uncertainty
     n_clips: int
     n_clusters: int
     cluster: str
@@ -64,4 +65,5 @@ def compare(
     if len(a) == len(b) == 1:
         tables = align_scores({"A": scores_a[0], "B": scores_b[0]}).values()
         exact = mcnemar(*(rank_of_label(get_probabilities(t), get_labels(t)) == 0 for t in tables), mid_p=True)
-    return Comparison(effect, swap, exact, int(both[0].sum()), both.shape[1], kind)
+    doubt = uncertainty(a, b, metric, paired_seeds)
+    return Comparison(effect, swap, exact, doubt, int(both[0].sum()), both.shape[1], kind)

@@ -180,7 +180,7 @@ def minimum_detectable_difference(error: float, df: float, power: float = 0.8, a
     critical = stats.t.ppf(1 - alpha / tests / 2, df)
 
     def missing(shift: float) -> float:
-        return stats.nct.sf(critical, df, shift) + stats.nct.cdf(-critical, df, shift) - power
+        return stats.nct.sf(critical, df, shift) - power  # the other tail is as good as empty where power > alpha
 
     highest = 2.0
     while missing(highest) < 0:

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from migstudy import paths
-from migstudy.comparison import compare
+from migstudy.comparison import compare, run_confusions
 from migstudy.evaluate import evaluate
 from migstudy.fusion import fuse, learn_weights
+from migstudy.intervals import minimum_detectable_difference, seeds_to_settle, variance_parts
 from migstudy.results import (
     Groups, find_runs, labelled_scores, params_of, runs_of_data, seed_of, stream_runs, without_seed,
 )  # fmt: skip
@@ -54,8 +55,9 @@ def effect_table(groups: Groups, base: str = "base") -> pd.DataFrame:
     """One row a variant and metric: difference from the base over seeds and subjects together.
 
     Columns: variant, metric, seeds, effect, low, high (percentage points; 95 %, `intervals.paired_difference`), p (paired swap test
-    by subject, Holm over the variants of a metric), by_seed (each run minus the base's mean). A missing variant stays, with
-    NaN.
+    by subject, Holm over the variants of a metric), detectable (percentage points that 80 % of such studies would find, tests
+    shared as in Holm's first step), seeds_to_settle (how many would make the interval shorter than the effect; NaN where the
+    subjects alone leave more doubt), by_seed (each run minus the base's mean). A missing variant stays, with NaN.
     """
     tables = {name: [labelled_scores(run) for run in runs] for name, runs in groups.items()}
     rows = []
@@ -65,9 +67,12 @@ def effect_table(groups: Groups, base: str = "base") -> pd.DataFrame:
             if name == base:
                 continue
             row = dict(variant=name, metric=metric, seeds=len(tables[name]), effect=np.nan, low=np.nan, high=np.nan,
-                       p=np.nan, by_seed=[])  # fmt: skip
+                       p=np.nan, detectable=np.nan, seeds_to_settle=np.nan, by_seed=[])  # fmt: skip
             if tables[name] and tables[base]:
                 found = compare(tables[name], tables[base], metric)
+                tests = sum(bool(tables[other]) for other in groups if other != base)
+                row["detectable"] = 100 * minimum_detectable_difference(*found.uncertainty.standard_error(), tests=tests)
+                row["seeds_to_settle"] = seeds_to_settle(found.uncertainty) or np.nan
                 row |= dict(zip(("effect", "low", "high"), 100 * np.array(found.effect), strict=True))
                 row["p"] = found.swap.p_value if found.swap else np.nan
                 row["by_seed"] = [100 * (evaluate(table, intervals=False)[metric] - start) for table in tables[name]]
@@ -77,6 +82,34 @@ def effect_table(groups: Groups, base: str = "base") -> pd.DataFrame:
         tested = (table["metric"] == metric) & table["p"].notna()
         table.loc[tested, "p"] = holm(table.loc[tested, "p"])
     return table
+
+
+def readable_effects(effects: pd.DataFrame) -> pd.DataFrame:
+    """An `effect_table` for people, in percentage points."""
+    rows = []
+    for row in effects.to_dict("records"):
+        missing = np.isnan(row["effect"])
+        settled = "more people" if np.isnan(row["seeds_to_settle"]) else f"{row['seeds_to_settle']:.0f} seeds"
+        rows.append({
+            "change": row["variant"], "metric": NAMES[row["metric"]], "seeds": row["seeds"],
+            "effect": "–" if missing else f"{row['effect']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]".replace("-", "−"),
+            "p (Holm)": "–" if np.isnan(row["p"]) else f"{row['p']:.3f}",
+            "detectable": "–" if missing else f"{row['detectable']:.1f}", "would be settled by": "–" if missing else settled,
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def variance_table(groups: Groups) -> pd.DataFrame:
+    """One row a variant and metric: standard deviation (percentage points) between seeds, between subjects, and of the rest."""
+    rows = []
+    for name, runs in groups.items():
+        for metric in HEADLINE:
+            row = {"variant": name, "metric": NAMES[metric], "between seeds": np.nan, "between subjects": np.nan, "rest": np.nan}
+            confusions = run_confusions([labelled_scores(run) for run in runs])[0] if len(runs) > 1 else np.empty((0, 0))
+            if len(runs) > 1 and confusions.shape[1] > 1:
+                row |= zip(list(row)[2:], 100 * np.sqrt(variance_parts(confusions, metric)[:3]), strict=True)
+            rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def seed_effects(effects: pd.DataFrame) -> pd.DataFrame:
@@ -135,18 +168,32 @@ def write_table(
     table: pd.DataFrame, name: str, sources: Mapping[str, object], folder: str = "figures",
     shown: pd.DataFrame | None = None, legend: str = LEGEND,
 ) -> list:  # fmt: skip
-    """A table as Markdown (readable) and CSV (all numbers), with a JSON sidecar that says where they come from.
+    """A table as Markdown and LaTeX (readable) and CSV (all numbers), with a JSON sidecar that says where they come from.
 
     shown: what people read instead of `readable(table)`; legend: how they read it.
     """
     target, shown = paths.resolve(folder), readable(table) if shown is None else shown
-    text = f"{sources['title']}. {legend} Measured on: {sources['source']}.\n\n{shown.to_markdown(index=False)}\n"
+    caption = f"{sources['title']}. {legend} Measured on: {sources['source']}."
+    text = f"{caption}\n\n{shown.to_markdown(index=False)}\n"
     sidecar = {**sources, "commit": git_commit() or None, "command": os.environ.get("MIGSTUDY_COMMAND")}
     return [
         paths.write_text(target / f"{name}.md", text),
+        paths.write_text(target / f"{name}.tex", latex(shown, caption, name)),
         paths.write_text(target / f"{name}.csv", table.to_csv(index=False)),
         paths.write_text(target / f"{name}.json", json.dumps(sidecar, indent=1, ensure_ascii=False) + "\n"),
     ]
+
+
+def latex(shown: pd.DataFrame, caption: str, label: str) -> str:
+    """A table as LaTeX, for the packages booktabs and (long ones) adjustbox."""
+    words = {"±": r"$\pm$", "–": "--", "−": "$-$", "×": r"$\times$", "≥": r"$\ge$", "≤": r"$\le$", "Δ": r"$\Delta$"}
+    table = shown.astype(str).to_latex(index=False, escape=True, label=f"tab:{label.removeprefix('table_')}", position="t")
+    head, body = table.split(r"\begin{tabular}")
+    escaped = caption.replace("%", r"\%").replace("_", r"\_").replace("&", r"\&").replace("#", r"\#")
+    text = f"{head}\\caption{{{escaped}}}\n\\begin{{tabular}}{body}"
+    for sign, command in words.items():
+        text = text.replace(sign, command)
+    return text
 
 
 def _columns(metric: str) -> tuple[str, str, str, str]:

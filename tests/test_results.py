@@ -193,6 +193,7 @@ def test_missing_variants_stay_and_say_so(study):
     assert effects[effects["variant"] != "+ sampling"]["effect"].notna().all()
     shown = tables.readable(tables.score_table(groups)).set_index("variant")
     assert shown.loc["+ sampling", "top-1"] == "–" and shown.loc["base", "top-1"].count("±") == 1
+    assert (tables.readable_effects(effects).set_index("change").loc["+ sampling", ["effect", "p (Holm)", "detectable"]] == "–").all(axis=None)
     assert "+ sampling" not in set(tables.seed_effects(effects)["variant"])
 
 
@@ -214,6 +215,25 @@ def test_effects_are_differences_in_percentage_points(study):
         assert np.mean(row.by_seed) == pytest.approx(expected) and len(row.by_seed) == 2
     points = tables.seed_effects(table)
     assert len(points) == 16 and points["effect"].astype(float).notna().all()
+
+
+def test_what_a_study_could_find_and_what_would_settle_it(study):
+    table = tables.effect_table(ablation_runs("smoke")).set_index(["variant", "metric"])
+    assert (table["detectable"] > (table["high"] - table["effect"]) * 0.9).all(), "four tests, 80 % power: more than the interval"
+    assert (table["seeds_to_settle"] >= 2).all()
+    shown = tables.readable_effects(table.reset_index())
+    assert shown["would be settled by"].str.fullmatch(r"\d+ seeds").all() and shown["effect"].str.contains(r"^\+\d").all()
+    blurred = tables.readable_effects(table.reset_index().assign(seeds_to_settle=np.nan))
+    assert set(blurred["would be settled by"]) == {"more people"}
+    parts = tables.variance_table(ablation_runs("smoke"))
+    assert len(parts) == 10 and (parts[["between seeds", "between subjects", "rest"]] >= 0).all(axis=None)
+
+
+def test_latex_escapes_what_latex_reads_otherwise(study):
+    shown = tables.readable(tables.score_table(ablation_runs("smoke")))
+    text = tables.latex(shown.assign(variant="a_b & c"), "95 % of a_b", "table_ablation")
+    assert r"a\_b \& c" in text and r"\caption{95 \% of a\_b}" in text and r"\toprule" in text and r"$\pm$" in text
+    assert "±" not in text and r"\label{tab:ablation}" in text and text.count(r"\begin{tabular}") == 1
 
 
 def test_no_difference_is_no_effect():
@@ -289,7 +309,7 @@ def test_tables_are_written_for_people_and_machines(study, project):
     groups = ablation_runs("smoke")
     table = tables.score_table(groups)
     written = tables.write_table(table, "table_ablation", {"title": "Ablations", **provenance(groups)})
-    assert sorted(p.name for p in (project / "figures").iterdir()) == [f"table_ablation.{e}" for e in ("csv", "json", "md")]
+    assert sorted(p.name for p in (project / "figures").iterdir()) == [f"table_ablation.{e}" for e in ("csv", "json", "md", "tex")]
     text, numbers, told = (next(p for p in written if p.suffix == e) for e in (".md", ".csv", ".json"))
     pd.testing.assert_frame_equal(pd.read_csv(numbers), table)
     assert SOURCE in text.read_text() and text.read_text().count("\n| ") >= len(VARIANTS)
