@@ -59,12 +59,20 @@ def study(
 
 
 @app.command()
-def figures(profile: Profile = "quick") -> None:
+def figures(
+    profile: Profile = "quick",
+    readme: Annotated[bool, typer.Option("--readme", help="Copy the tables into README.md too.")] = False,
+) -> None:
     """Draw every figure and table again from the stored runs."""
+    from migstudy import paths
+    from migstudy.readme import fill_readme
     from migstudy.study import redraw
 
     with _one_message():
         redraw(profile)
+        if readme:
+            changed = fill_readme(paths.resolve("README.md"), paths.resolve("figures"))
+            print(f"README.md: {', '.join(changed) or 'no table'} changed")
 
 
 @app.command()
