@@ -2,7 +2,7 @@
 
 A batch holds coordinates only, {keypoints (N, T, V, 2) px at `train_size` or `test_size`, scores (N, T, V), label (N,),
 index (N,)}; heatmaps are drawn from it on the device (`represent`). For graph networks they are the clip's own, in 2D or 3D,
-and everything else happens on the device.
+and everything else happens on the device. A video model's batch holds kept pixels and a view each, see `rgb_views.RgbDataset`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from migstudy.config.gesture import GestureConfig
 from migstudy.graph_augment import GraphAugment
 from migstudy.graph_data import graph_channels, graph_input
 from migstudy.heatmaps import render_views
+from migstudy.rgb import RgbClips
+from migstudy.rgb_views import RgbDataset, as_model_input
 from migstudy.temporal import SAMPLERS
 from migstudy.topology import Topology
 
@@ -29,9 +31,7 @@ class GestureDataset(Dataset):
     def __init__(self, clips: ClipSet, config: GestureConfig, train: bool, views: int = 1) -> None:
         self.clips, self.config, self.train, self.views, self.epoch = clips, config.resolved(), train, views, 0
         self.sample = SAMPLERS[self.config.sampling]
-        self.labels = clips.labels
-        if train and self.config.shuffle_labels:
-            self.labels = np.random.default_rng([self.config.seed, 7]).permutation(self.labels)
+        self.labels = training_labels(clips, self.config) if train else clips.labels
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -79,15 +79,34 @@ class GestureDataset(Dataset):
         return keypoints[:, mirror] * np.array([-1, 1, 1], np.float32), scores[:, mirror]
 
 
+def training_labels(clips: ClipSet, config: GestureConfig) -> np.ndarray:
+    """The clips' labels, or the control's: the same in another order."""
+    return np.random.default_rng([config.seed, 7]).permutation(clips.labels) if config.shuffle_labels else clips.labels
+
+
+def make_dataset(clips: ClipSet, config: GestureConfig, train: bool, views: int = 1, pixels: RgbClips | None = None) -> Dataset:
+    """The clips as the configured model wants them; pixels: of a video model, `GestureData.pixels`."""
+    config = config.resolved()
+    if not config.on_rgb:
+        return GestureDataset(clips, config, train, views)
+    dataset = RgbDataset(
+        clips, pixels, config.clip_len, train, config.seed, views, mirror=config.flip, least_area=config.crop_area,
+        colour=config.colour,
+    )  # fmt: skip
+    if train:
+        dataset.labels = training_labels(clips, config)
+    return dataset
+
+
 def _resize_before_crop(size: int) -> int:
     """PYSKL resizes to 64 before it crops to 56; other sizes keep that ratio."""
     return round(size * 64 / 56)
 
 
-def train_loader(clips: ClipSet, config: GestureConfig) -> DataLoader:
+def train_loader(clips: ClipSet, config: GestureConfig, pixels: RgbClips | None = None) -> DataLoader:
     """Shuffled batches of one random view a clip; `fit.start_epoch` sets each epoch's draws."""
     config = config.resolved()
-    dataset = GestureDataset(clips, config, train=True)
+    dataset = make_dataset(clips, config, train=True, pixels=pixels)
     generator = torch.Generator()
     return DataLoader(
         dataset, config.batch_size, shuffle=True, generator=generator, num_workers=config.workers,
@@ -95,16 +114,18 @@ def train_loader(clips: ClipSet, config: GestureConfig) -> DataLoader:
     )  # fmt: skip
 
 
-def eval_loader(clips: ClipSet, config: GestureConfig, views: int = 1) -> DataLoader:
+def eval_loader(clips: ClipSet, config: GestureConfig, views: int = 1, pixels: RgbClips | None = None) -> DataLoader:
     """Clips in order, `views` test clips each, joined along time."""
     config = config.resolved()
-    dataset = GestureDataset(clips, config, train=False, views=views)
+    dataset = make_dataset(clips, config, train=False, views=views, pixels=pixels)
     batch = max(1, config.batch_size // views)
     return DataLoader(dataset, batch, num_workers=config.workers, pin_memory=torch.cuda.is_available())
 
 
 def channels(topology: Topology, config: GestureConfig, dimensions: int = 2) -> int:
-    """Input channels of a model: joints or limbs, once for each plane drawn; or coordinates and score of a graph's joints."""
+    """Input channels of a model: joints or limbs, once for each plane drawn; coordinates and score of a graph's joints; RGB."""
+    if config.on_rgb:
+        return 3
     if config.on_graph:
         return graph_channels(dimensions)
     planes = len(config.projection.split("+")) if dimensions == 3 else 1
@@ -115,12 +136,15 @@ def represent(
     batch: dict, topology: Topology, config: GestureConfig, size: int, mirror: bool = False, train: bool = False
 ) -> torch.Tensor:
     """A batch as the network's input, made on its device, (N * views, ...): heatmaps (C, clip_len, size, size) of joints or limbs,
-    or coordinates (C, clip_len, V, 1) of a graph.
+    coordinates (C, clip_len, V, 1) of a graph, or normalised pictures (3, clip_len, size, size).
 
     The views stand along time in the batch; `mirror` adds the mirror images of all. train: random views of coordinates, drawn
-    from torch's global generator; heatmaps were augmented as coordinates, clip by clip.
+    from torch's global generator; heatmaps were augmented as coordinates, pictures by their own views, clip by clip.
     """
     config = config.resolved()
+    if config.on_rgb:
+        pictures = as_model_input(batch, config.clip_len, size)
+        return torch.stack([pictures, pictures.flip(-1)], 1).flatten(0, 1) if mirror else pictures
     if config.on_graph:
         how = GraphAugment(config.flip, config.rotation, config.shear, config.zoom, config.time_crop, config.joint_dropout)
         each_frame = {"auto": None, "frame": True, "clip": False}[config.center]

@@ -155,14 +155,7 @@ def open_rgb_clips(
     by_video: dict[str, list[Clip]] = {}
     for clip in clips:
         by_video.setdefault(clip.video, []).append(clip)
-    missing = [video for video in by_video if video not in films]
-    if missing:
-        places = sorted({str(path.parent.parent) for path in films.values()})
-        raise FilmError(describe([
-            Problem(Path(f"{video}.mp4"), f"no film of clip {by_video[video][0].clip_id} ({len(by_video[video])} clips of"
-                    f" this video) in {', '.join(places) or 'the given folder'}", "fetch it, or leave its clips out")
-            for video in missing
-        ]))  # fmt: skip
+    check_films(films, clips)
     used = [Path(films[video]).resolve() for video in by_video]
     absent = [path for path in used if not path.is_file()]
     if absent:
@@ -182,6 +175,17 @@ def open_rgb_clips(
             raise FilmError(describe(sorted(faults, key=lambda fault: str(fault.file))))
     places = {clip.clip_id: (pack.file, row) for pack in packs for row, clip in enumerate(pack.clips)}
     return RgbClips({clip_id: places[clip_id] for clip_id in clips.index["clip_id"]}, spec)
+
+
+def check_films(films: Mapping[str, Path], clips: ClipSet) -> None:
+    """Raises FilmError listing up to 20 videos of the clips that have no film."""
+    counts = clips.index["video"].value_counts(sort=False)
+    places = ", ".join(sorted({str(path.parent.parent) for path in films.values()})) or "the given folder"
+    if problems := [
+        Problem(Path(f"{video}.mp4"), f"no film of this video ({count} clips) in {places}", "fetch it, or leave its clips out")
+        for video, count in counts.items() if video not in films
+    ]:  # fmt: skip
+        raise FilmError(describe(problems))
 
 
 class _Pack:
