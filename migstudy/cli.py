@@ -76,6 +76,20 @@ def figures(
 
 
 @app.command()
+def report(
+    out: Annotated[Path, typer.Argument(help="The page to write.")] = Path("report.html"),
+    figures: Annotated[Path, typer.Option(help="Folder of figures and tables.")] = Path("figures"),
+    runs: Annotated[Path, typer.Option(help="Folder of runs.")] = Path("runs"),
+) -> None:
+    """The whole study as one HTML page: tables, figures, executed notebooks, provenance."""
+    from migstudy import paths
+    from migstudy.report import write_report
+
+    with _one_message():
+        print(write_report(paths.resolve(out), paths.resolve(figures), paths.resolve(runs)))
+
+
+@app.command()
 def simulate(
     out: Annotated[Optional[Path], typer.Argument(help="Folder of the release; an unfinished one is completed.")] = None,
     profile: Profile = "quick",
