@@ -130,17 +130,20 @@ class Reliability(NamedTuple):
 
 
 def reliability_curve(
-    labels, probabilities, n_bins: int = 10, strategy: str = "mass", confidence: float = 0.95
+    labels, probabilities, n_bins: int = 10, strategy: str = "mass", confidence: float = 0.95, runs: int = 1
 ) -> Reliability:
-    """Share won against the mean probability in bins as of `calibration_error`; intervals take videos for independent."""
+    """Share won against the mean probability in bins as of `calibration_error`; intervals take videos for independent.
+
+    runs: how many models' answers for each video are strung together; counts, and so intervals, are of one model's.
+    """
+    bins = _bin_of(np.asarray(probabilities, np.float64), n_bins, strategy)
     labels, probabilities, _ = _checked(labels, probabilities, None)
-    bins = _bin_of(probabilities, n_bins, strategy)
-    count = np.bincount(bins, minlength=n_bins)
-    held = np.flatnonzero(count)
-    won = np.bincount(bins, labels, n_bins)[held]
-    mean = np.bincount(bins, probabilities, n_bins)[held] / count[held]
-    share, low, high = np.array([wilson_interval(int(k), int(n), confidence) for k, n in zip(won, count[held])]).T
-    return Reliability(mean, share, low, high, count[held])
+    total = np.bincount(bins, minlength=n_bins)
+    held = np.flatnonzero(total)
+    won, count = np.bincount(bins, labels, n_bins)[held] / runs, total[held] / runs
+    mean = np.bincount(bins, probabilities, n_bins)[held] / total[held]
+    share, low, high = np.array([wilson_interval(k, n, confidence) for k, n in zip(won, count, strict=True)]).T
+    return Reliability(mean, share, low, high, count)
 
 
 def roc_curve(labels, probabilities) -> tuple[np.ndarray, np.ndarray]:

@@ -17,9 +17,9 @@ def detectable_difference(
     """The least difference of accuracies that n videos show with this power; NaN where none above `base` suffices.
 
     design: "chance" = one model against accuracy `base`, one-sided as `chance_test`; "paired" = two models on the same n videos,
-    two-sided (McNemar; Connor 1987), which differ on the share `discordant` of them (None: on as many as two models of accuracy
-    `base` whose errors are independent); "unpaired" = two models on n videos each, others for each, two-sided, the worse at
-    `base`. effect: design effect of people (`design_effect`), by which n counts less. Normal approximation.
+    two-sided (McNemar; Connor 1987), one alone of which is right on the share `discordant` of them (None: on as many as when
+    they err independently, the worse at accuracy `base`); "unpaired" = two models on n other videos each, two-sided, the worse
+    at `base`. effect: design effect of people (`design_effect`), by which n counts less. Normal approximation.
     """
     if design not in DESIGNS or n < 1 or not 0 < base < 1 or not 0 < alpha < power < 1 or effect <= 0:
         raise ValueError(
@@ -28,20 +28,20 @@ def detectable_difference(
         )
     z_alpha = stats.norm.isf(alpha if design == "chance" else alpha / 2)
     z_power, size, var = stats.norm.ppf(power), n / effect, lambda p: p * (1 - p)
-    differ = 2 * var(base) if discordant is None else discordant
-    if not 0 <= differ <= 1:
+    if discordant is not None and not 0 <= discordant <= 1:
         raise ValueError(f"discordant share {discordant} must lie in [0, 1]")
 
     def lacking(d: float) -> float:
         if design == "chance":
             needed = z_alpha * np.sqrt(var(base)) + z_power * np.sqrt(var(base + d))
         elif design == "paired":
+            differ = base + (base + d) - 2 * base * (base + d) if discordant is None else discordant
             needed = z_alpha * np.sqrt(differ) + z_power * np.sqrt(max(differ - d * d, 0.0))
         else:
             needed = z_alpha * np.sqrt(2 * var(base + d / 2)) + z_power * np.sqrt(var(base) + var(base + d))
         return needed - d * np.sqrt(size)
 
-    most = min(differ, 1.0) if design == "paired" else 1 - base
+    most = 1 - base if design != "paired" or discordant is None else discordant
     if most <= 0 or lacking(most) > 0:
         return float("nan")
     return float(optimize.brentq(lacking, 0, most))
@@ -78,13 +78,12 @@ def mdd_note(
     chance = detectable_difference(n_videos, "chance", 0.5, **shared)
     paired = detectable_difference(n_videos, "paired", base, discordant, **shared)
     apart = detectable_difference(n_videos, "unpaired", base, **shared)
-    differ = 2 * base * (1 - base) if discordant is None else discordant
-    told = "assumed" if discordant is None else "observed"
+    models = "err independently" if discordant is None else f"differ in the rightness of {discordant:.0%}"
     people = f" (design effect of people {effect:.2f})" if effect > 1 else ""
     return (
         f"Minimum detectable difference of accuracy, {n_videos} videos of {n_subjects} people{people}, power {power:.0%}, "
-        f"level {alpha:.0%}: {_points(chance)} above chance (one-sided); {_points(paired)} between two models on these videos, which differ "
-        f"in the rightness of {differ:.0%} ({told}); {_points(apart)} between models tested on different videos."
+        f"level {alpha:.0%}: {_points(chance)} above chance (one-sided); {_points(paired)} between two models on these videos "
+        f"that {models}; {_points(apart)} between models tested on different videos."
     )
 
 

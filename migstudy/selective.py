@@ -27,8 +27,11 @@ def confidence_of(probabilities: np.ndarray, threshold: float | np.ndarray = 0.5
     return np.abs(logit(np.clip(probabilities, eps, 1 - eps)) - logit(np.clip(threshold, eps, 1 - eps)))
 
 
-def risk_coverage(labels: np.ndarray, probabilities: np.ndarray, threshold: float = 0.5) -> RiskCoverage:
-    """The curve of (N,) labels and probabilities; equally sure videos come in no order, each counts as their mean."""
+def risk_coverage(labels: np.ndarray, probabilities: np.ndarray, threshold: float | np.ndarray = 0.5) -> RiskCoverage:
+    """The curve of (N,) labels and probabilities; threshold a number or (N,).
+
+    Equally sure videos come in no order: each counts as their mean.
+    """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities, np.float64)
     if labels.shape != probabilities.shape or labels.ndim != 1 or not len(labels):
         raise ValueError(f"labels {labels.shape} and probabilities {probabilities.shape}: give one of each for every video")
@@ -43,7 +46,9 @@ def risk_coverage(labels: np.ndarray, probabilities: np.ndarray, threshold: floa
     return RiskCoverage(answered / len(labels), risk, float(risk.mean()), float(best.mean()))
 
 
-def accuracy_at_coverage(labels: np.ndarray, probabilities: np.ndarray, coverage: float, threshold: float = 0.5) -> float:
+def accuracy_at_coverage(
+    labels: np.ndarray, probabilities: np.ndarray, coverage: float, threshold: float | np.ndarray = 0.5
+) -> float:
     """Share right among the surest ceil(coverage * N) videos; coverage in (0, 1]."""
     if not 0 < coverage <= 1:
         raise ValueError(f"coverage {coverage} must lie above 0 and at most at 1")

@@ -7,6 +7,7 @@ seeds of many-class metrics are in `migstudy.intervals`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -129,9 +130,9 @@ def chance_test(
 ) -> ChanceTest:  # fmt: skip
     """Permutation test against chance: results are exchanged (`exchange_results`), the model's answers stay.
 
-    p_value has the +1 correction (Phipson, Smyth 2010). Exact for models that never saw these results. Answers gathered from
-    folds of cross-validation have seen each other's results: there the answers of a fold lean away from its results, so on
-    null data the observed metric lies low and the test finds too little; for an exact one, learn anew on exchanged results.
+    p_value has the +1 correction (Phipson, Smyth 2010). Exact for models that never saw these results. Held-out answers gathered
+    from folds have learned from each other's results and share their chance: there it finds too much (in 8 to 10 % of null
+    data at 5 %: 80 videos of 27 people, five folds, logistic regression); use `chance_by_learning` where learning is cheap.
     """
     observed = float(mean_metric(answers, metric))
     rng, parts, seen = np.random.default_rng(rng), [], set()
@@ -144,6 +145,22 @@ def chance_test(
     p = p_against(observed, null, metric)
     low, high = percentile_interval(null)
     return ChanceTest(observed, p, len(null), len(seen), float(low), float(high))
+
+
+def chance_by_learning(
+    learn: Callable[[np.ndarray], Answers], labels: np.ndarray, clusters: np.ndarray, metric: str = "balanced_accuracy",
+    unit: str = "subject", n_permutations: int = 199, rng: np.random.Generator | int = 0,
+) -> ChanceTest:  # fmt: skip
+    """As `chance_test`, but everything is learned anew from exchanged results, so that it is exact for cross-validation too.
+
+    learn: results (N,) of all videos -> Answers, judged against the results they were learned from; it must treat all alike.
+    """
+    dealt = exchange_results(labels, clusters, n_permutations, unit, rng)
+    observed = float(mean_metric(learn(np.asarray(labels)), metric))
+    null = np.array([float(mean_metric(learn(row), metric)) for row in dealt])
+    low, high = percentile_interval(null)
+    arrangements = len(np.unique(dealt, axis=0))
+    return ChanceTest(observed, p_against(observed, null, metric), len(null), arrangements, float(low), float(high))
 
 
 def p_against(observed: float, null: np.ndarray, metric: str) -> float:

@@ -7,6 +7,7 @@ from scipy import stats
 from migstudy import binary_metrics as b
 from migstudy.binary_power import design_effect, detectable_difference, discordant_share, mdd_note
 from migstudy.small_sample import (
+    chance_by_learning,
     chance_test,
     delong_test,
     difference_interval,
@@ -193,6 +194,7 @@ def power_of(design, n, d, base, differ, trials=4000):
         one, two = rng.binomial(n, base, trials) / n, rng.binomial(n, base + d, trials) / n
         middle = (one + two) / 2
         return np.mean(np.abs(two - one) / np.sqrt(2 * middle * (1 - middle) / n) >= stats.norm.isf(0.025))
+    differ = 2 * base + d - 2 * base * (base + d) if differ is None else differ
     only = rng.multinomial(n, [(differ + d) / 2, (differ - d) / 2, 1 - differ], trials)
     gain, both = only[:, 0] - only[:, 1], only[:, 0] + only[:, 1]
     return np.mean(np.abs(gain) / np.sqrt(np.maximum(both, 1)) >= stats.norm.isf(0.025))
@@ -200,7 +202,7 @@ def power_of(design, n, d, base, differ, trials=4000):
 
 @pytest.mark.parametrize("design, n, base, differ", [
     ("chance", 100, 0.5, None), ("chance", 400, 0.5, None), ("paired", 100, 0.6, 0.3), ("paired", 300, 0.6, 0.1),
-    ("paired", 200, 0.6, 0.48), ("unpaired", 100, 0.6, None), ("unpaired", 400, 0.55, None),
+    ("paired", 200, 0.6, 0.48), ("paired", 150, 0.75, None), ("unpaired", 100, 0.6, None), ("unpaired", 400, 0.55, None),
 ])  # fmt: skip
 def test_studies_of_the_stated_difference_find_it_as_often_as_stated(design, n, base, differ):
     d = detectable_difference(n, design, base, differ)
@@ -237,3 +239,28 @@ def test_the_note_says_that_published_differences_are_too_small_to_be_seen():
     assert detectable_difference(100, "paired", 0.55) > 0.60 - 0.50  # the CVPR table's best against its worst
     assert "more than there is room for" in mdd_note(4, 2, base=0.9)
     assert "design effect of people 2.00" in mdd_note(9, 3, effect=2)
+
+
+def test_learning_chance_anew_holds_its_level_in_cross_validation():
+    """Nearest means over folds by person, on features that only tell people apart."""
+    rng, p = np.random.default_rng(14), []
+    who = np.repeat(np.arange(10), 3)
+    for _ in range(120):
+        features = rng.normal(0, 1.5, (10, 5))[who] + rng.normal(0, 1, (30, 5))
+        won = (rng.random(30) < 1 / (1 + np.exp(-2 * rng.normal(0, 1, 10)[who]))).astype(int)
+        won[:2], won[-2:] = (0, 1), (0, 1)
+
+        def learn(results, features=features):
+            scores = np.zeros(30)
+            for fold in range(5):
+                new = who % 5 == fold
+                known = results[~new] == 1
+                if known.all() or not known.any():
+                    continue
+                means = [features[~new][side].mean(0) for side in (~known, known)]
+                scores[new] = features[new] @ (means[1] - means[0]) - (means[1] @ means[1] - means[0] @ means[0]) / 2
+            return make_answers(results, 1 / (1 + np.exp(-scores)), who)
+
+        p.append(chance_by_learning(learn, won, who, "auc", n_permutations=39, rng=rng).p_value)
+    p = np.array(p)
+    assert (p <= 0.05).mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 120) and 0.35 < p.mean() < 0.65
