@@ -73,11 +73,16 @@ def notebook_parameters(notebook: Path) -> tuple[dict[str, Any], dict[str, Any]]
     return kinds, defaults
 
 
+def config_of(task: str) -> type[Parameters] | None:
+    """The class whose fields are a notebook's parameters, where there is one."""
+    return CONFIGS.get(task)
+
+
 def check_parameters(notebook: Path, options: Mapping[str, str]) -> dict[str, Any]:
     """All parameters of a run, typed; raises ValueError naming the parameter, what it takes and the nearest name."""
     kinds, defaults = notebook_parameters(notebook)
     values = {**defaults, **{name: parsed(name, text, kinds) for name, text in options.items()}}
-    config = CONFIGS.get(notebook.stem)
+    config = config_of(notebook.stem)
     return config(**values).resolved().to_dict() if config else values
 
 

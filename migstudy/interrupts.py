@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from threading import current_thread, main_thread
+from threading import Event, Thread, current_thread, main_thread
 
 PATIENCE = 30.0  # s that a cell may take to end its kernel and to leave its folder in order
 
@@ -44,3 +44,37 @@ def interruptible() -> Iterator[None]:
     finally:
         for number in mine:
             signal.signal(number, signal.SIG_DFL)
+
+
+class Background:
+    """Work in a thread, waited for by a main thread that hears Ctrl-C.
+
+    Not by Thread.join: interrupted, it takes a thread that still runs for one that has ended (Python 3.11 and 3.12).
+    """
+
+    def __init__(self, work: Callable[[], None], name: str) -> None:
+        self._over = Event()
+        self.error: BaseException | None = None
+
+        def run() -> None:
+            try:
+                work()
+            except BaseException as error:
+                self.error = error
+            finally:
+                self._over.set()
+
+        Thread(target=run, daemon=True, name=name).start()
+
+    @property
+    def running(self) -> bool:
+        return not self._over.is_set()
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Until it is over, or that long; does not raise what it died of."""
+        self._over.wait(seconds)
+
+    def result(self) -> None:
+        """Raises what it died of."""
+        if self.error is not None:
+            raise self.error

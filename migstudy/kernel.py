@@ -9,13 +9,13 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import psutil
 
 from migstudy import paths
 from migstudy.claims import TOKEN, Claim, end_kernels
+from migstudy.interrupts import Background
 
 GENTLY = 10.0  # s that a kernel may take to leave its cell when it is told to stop
 _FULL = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT)]
@@ -35,26 +35,16 @@ def in_kernel(notebook: Path, out: Path, values: Mapping[str, Any], claim: Claim
 
     papermill works in a thread, so that Ctrl-C strikes no event loop: the kernel is told to stop, and the thread ends by itself.
     """
-    ended: list[BaseException | None] = []
-
-    def work() -> None:
-        try:
-            ended.append(_papermill(notebook, out, values, quiet))
-        except BaseException as error:
-            ended.append(error)
-
-    thread = Thread(target=work, daemon=True, name="papermill")
+    papermill = Background(lambda: _papermill(notebook, out, values, quiet), "papermill")
     try:
-        thread.start()
-        while thread.is_alive():
-            thread.join(0.1)
+        while papermill.running:
+            papermill.wait(0.1)
             if claim.lost.is_set():
                 claim.check()
     except BaseException:
-        _stop(thread, claim.token)
+        _stop(papermill, claim.token)
         raise
-    if error := ended[0]:
-        raise error
+    papermill.result()
 
 
 def _papermill(notebook: Path, out: Path, values: Mapping[str, Any], quiet: bool) -> None:
@@ -75,23 +65,22 @@ def _papermill(notebook: Path, out: Path, values: Mapping[str, Any], quiet: bool
         raise NotebookFault(f"failed in cell {error.exec_count}: {error.ename}: {error.evalue}", full) from None
 
 
-def _stop(thread: Thread, token: str) -> None:
+def _stop(papermill: Background, token: str) -> None:
     """Interrupt the cell; end the kernel when it does not listen, or when the user asks once more."""
+
     def ours() -> list[psutil.Process]:
         return psutil.Process().children(recursive=True)
 
-    try:
+    with suppress(KeyboardInterrupt):
         for process in ours():
             with suppress(psutil.Error, OSError):
                 if process.environ().get(TOKEN) == token:
                     process.send_signal(signal.SIGINT)
-        thread.join(GENTLY)
-    except KeyboardInterrupt:
-        pass
-    while thread.is_alive():
+        papermill.wait(GENTLY)
+    while papermill.running:
         with suppress(KeyboardInterrupt):
             end_kernels(token, ours)
-            thread.join(1)
+            papermill.wait(1)
 
 
 @contextmanager
