@@ -66,14 +66,7 @@ def learn_weights(
     proportions, stop when its bound shows the log-loss within `tolerance` of the optimum.
     """
     tables = _named(tables)
-    for name, table in tables.items():
-        splits = table["split"].to_numpy(dtype=str)
-        wrong = splits == "test" if (splits == "test").any() else splits != split
-        if wrong.any():
-            raise ValueError(
-                f"scores {name!r}: clip {table['clip_id'].iloc[wrong.argmax()]} is of split '{splits[wrong.argmax()]}' "
-                f"({int(wrong.sum())} such clips); weights are learned on validation clips alone: select those rows first"
-            )
+    only_validation(tables, split)
     aligned = align_scores(tables)
     labels = get_labels(next(iter(aligned.values())))
     rows = np.arange(len(labels))
@@ -95,6 +88,18 @@ def learn_weights(
         log_loss_alone={name: loss(one) for name, one in zip(aligned, np.eye(len(aligned)), strict=True)},
         n_clips=len(labels),
     )
+
+
+def only_validation(tables: Mapping[str, pd.DataFrame], split: str = "val") -> None:
+    """Raises ValueError naming the first row that is not of `split`; a row of split 'test' is refused whatever `split` says."""
+    for name, table in tables.items():
+        splits = table["split"].to_numpy(dtype=str)
+        wrong = splits == "test" if (splits == "test").any() else splits != split
+        if wrong.any():
+            raise ValueError(
+                f"scores {name!r}: clip {table['clip_id'].iloc[wrong.argmax()]} is of split '{splits[wrong.argmax()]}' "
+                f"({int(wrong.sum())} such clips); weights are learned on validation clips alone: select those rows first"
+            )
 
 
 def _named(tables: Mapping[str, pd.DataFrame] | Sequence[pd.DataFrame]) -> dict[str, pd.DataFrame]:
