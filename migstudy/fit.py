@@ -19,7 +19,8 @@ import pandas as pd
 import torch
 
 warnings.filterwarnings("ignore", "IProgress not found")  # accelerate's import says so in notebooks; our bars are text
-from accelerate import Accelerator
+from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate.data_loader import prepare_data_loader
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -93,10 +94,20 @@ def fit(task: Task, config: Training, folder: Path | None = None, progress: bool
     """Train a task and give it back with the weights of its best epoch.
 
     folder: keeps checkpoint.pt, from which an interrupted training goes on, and log.csv; None: nothing is written.
-    Raises FloatingPointError when the loss is no longer finite.
+    Several processes share each batch: what is learned does not depend on how many there are, but for dropout and, on CPUs,
+    batch normalisation (on GPUs it is synchronised). Raises ValueError when a batch cannot be shared evenly,
+    FloatingPointError when the loss is no longer finite.
     """
     AcceleratorState._reset_state()  # it outlives a training and would refuse the next one's precision
-    accelerator = Accelerator(mixed_precision=config.precision)
+    accelerator = Accelerator(
+        mixed_precision=config.precision, dataloader_config=DataLoaderConfiguration(split_batches=True)
+    )  # fmt: skip
+    if task.loader.batch_size % accelerator.num_processes:
+        raise ValueError(
+            f"batch_size={task.loader.batch_size} cannot be shared by {accelerator.num_processes} processes; choose a multiple"
+        )
+    if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
+        task.model = nn.SyncBatchNorm.convert_sync_batchnorm(task.model)
     optimizer = make_optimizer(config, task.model)
     state = _Progress(folder, task.model, optimizer)  # before wrapping: the names stay the model's own
     model, optimizer, batches = accelerator.prepare(task.model, optimizer, task.loader)
@@ -153,7 +164,15 @@ def train_epoch(task: Task, config: Training, accelerator, model, optimizer, bat
         for name, value in {"loss": loss.detach(), **parts}.items():
             sums[name] = sums.get(name, 0.0) + value * len(labels)
         bar.update()
-    return {name: float(total) / seen for name, total in sums.items()}
+    totals = accelerator.reduce(torch.stack([torch.as_tensor(float(seen)).to(loss), *sums.values()]), "sum").tolist()
+    return {name: total / totals[0] for name, total in zip(sums, totals[1:], strict=True)}
+
+
+def shared(loader: DataLoader, accelerator: Accelerator) -> DataLoader:
+    """An evaluation loader divided among the processes; with `gather_for_metrics` each clip counts exactly once."""
+    return prepare_data_loader(
+        loader, accelerator.device, accelerator.num_processes, accelerator.process_index, put_on_device=True
+    )  # fmt: skip
 
 
 def start_epoch(loader: DataLoader, seed: int, epoch: int) -> None:

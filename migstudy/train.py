@@ -20,10 +20,12 @@ from migstudy import paths
 from migstudy.clips import ClipSet
 from migstudy.config.gesture import GestureConfig
 from migstudy.data import GestureData, open_data
+from migstudy.decoupled import second_stage
 from migstudy.evaluate import SUMMARY, evaluate
-from migstudy.fit import Task, clear, fit, prepare
+from migstudy.fit import Task, clear, fit, prepare, shared
 from migstudy.label_embeddings import get_label_embeddings
 from migstudy.loading import channels, eval_loader, represent, train_loader, with_labels
+from migstudy.long_tail import LongTailLoss
 from migstudy.losses import GestureLoss
 from migstudy.models import average_views, create_model
 from migstudy.models.base import ModelOutput
@@ -45,7 +47,10 @@ def train(config: GestureConfig, data: GestureData | None = None, run: Run | Non
     if run.path("metrics.json").exists():
         return run
     prepare(config)
-    fitted = fit(GestureTask(config, data), config, run.folder)
+    task = GestureTask(config, data)
+    fitted = fit(task, config, run.folder)
+    if config.classifier != "joint":
+        fitted = second_stage(task, fitted, config, run.folder)
     finish(run, fitted.model, data, config, fitted.accelerator)
     return run
 
@@ -59,10 +64,12 @@ class GestureTask(Task):
         self.loader = train_loader(with_labels(data.train), config, data.pixels)
 
     def forward(self, model: torch.nn.Module, batch: dict) -> ModelOutput:
+        self.criterion.set_progress(self.loader.dataset.epoch / self.config.epochs)
         return model(represent(batch, self.data.topology, self.config, self.config.train_size, train=True))
 
     def validate(self, model: torch.nn.Module, accelerator: Accelerator) -> dict[str, float]:
-        val = evaluate(predict(model, with_labels(self.data.val), self.config, accelerator, pixels=self.data.pixels), intervals=False)
+        scores = predict(model, with_labels(self.data.val), self.config, accelerator, pixels=self.data.pixels)
+        val = evaluate(scores, intervals=False)
         return {name: val[name] for name in SUMMARY}
 
 
@@ -72,17 +79,24 @@ def build(config: GestureConfig, data: GestureData) -> tuple[torch.nn.Module, Ge
     vectors = None
     if config.label_embedding != "none":
         vectors = get_label_embeddings(config.label_embedding, data.class_names)
-    criterion = GestureLoss(config.label_loss if vectors is not None else "none", vectors, config.label_weight)
-    shared = dict(
+    long_tail = None
+    if config.loss != "cross_entropy":
+        long_tail = LongTailLoss(
+            config.loss, data.train.class_counts(), config.class_balance, config.focal_gamma, config.logit_tau,
+            config.ldam_margin, config.reweight_from,
+        )  # fmt: skip
+    label_loss = "none" if vectors is None else config.label_loss
+    criterion = GestureLoss(label_loss, vectors, config.label_weight, long_tail=long_tail)
+    common = dict(
         num_classes=len(data.class_names), base_channels=config.base_channels, dropout=config.dropout,
         embedding_dim=criterion.embedding_dim,
     )  # fmt: skip
     if config.on_rgb:
-        return build_video_model(config, **shared), criterion
-    shared |= dict(in_channels=channels(data.topology, config, data.train.dimensions), stage_blocks=config.blocks)
+        return build_video_model(config, **common), criterion
+    common |= dict(in_channels=channels(data.topology, config, data.train.dimensions), stage_blocks=config.blocks)
     if config.on_graph:
-        return create_model(config.model, topology=data.topology, **shared), criterion
-    model = create_model("posec3d", stem_stride=config.stem_stride, **shared)
+        return create_model(config.model, topology=data.topology, **common), criterion
+    model = create_model("posec3d", stem_stride=config.stem_stride, **common)
     return model.to(memory_format=torch.channels_last_3d), criterion
 
 
@@ -119,7 +133,7 @@ def predict(
     # what is drawn from 3D is mirrored in space, by the loader
     mirror = config.test_mirror and views > 1 and (config.on_graph or config.on_rgb or clips.dimensions == 2)
     probabilities, seen = [], []
-    for batch in accelerator.prepare_data_loader(eval_loader(clips, config, views, pixels)):
+    for batch in shared(eval_loader(clips, config, views, pixels), accelerator):
         n = len(batch["label"])
         with accelerator.autocast():
             logits = model(represent(batch, clips.topology, config, config.test_size, mirror)).logits

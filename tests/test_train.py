@@ -258,7 +258,7 @@ def test_two_processes_share_the_work_and_leave_one_run(project, small):
     said, complained = process.communicate(timeout=240)
     run = Run(project / "both")
     assert process.returncode == 0 and said.split() == [str(run.folder)] and run.done, complained
-    assert " 6/6 " in complained, "24 clips in batches of 4 are three steps for each of two processes"
+    assert " 12/12 " in complained, "24 clips in batches of 4, half of each batch a process: six steps an epoch"
     scores = load_scores(run.path("scores.parquet"))
     assert scores["clip_id"].nunique() == len(scores) == 21 and len(pd.read_csv(run.path("log.csv"))) == 2
     model = get_model_class("posec3d").from_pretrained(run.folder)
