@@ -135,8 +135,8 @@ def channels(topology: Topology, config: GestureConfig, dimensions: int = 2) -> 
 def represent(
     batch: dict, topology: Topology, config: GestureConfig, size: int, mirror: bool = False, train: bool = False
 ) -> torch.Tensor:
-    """A batch as the network's input, made on its device, (N * views, ...): heatmaps (C, clip_len, size, size) of joints or limbs,
-    coordinates (C, clip_len, V, 1) of a graph, or normalised pictures (3, clip_len, size, size).
+    """A batch as the network's input, made on its device, (N * views, ...): heatmaps (C, clip_len, size, size) of joints or
+    limbs, coordinates (C, clip_len, V, 1) of a graph, or normalised pictures (3, clip_len, size, size).
 
     The views stand along time in the batch; `mirror` adds the mirror images of all. train: random views of coordinates, drawn
     from torch's global generator; heatmaps were augmented as coordinates, pictures by their own views, clip by clip.

@@ -3,7 +3,9 @@
 from migstudy.figures.canonical_pose import canonical_pose
 from migstudy.figures.data import draw_class_histogram, draw_clip_lengths, draw_doctor
 from migstudy.figures.gallery import draw_gallery
-from migstudy.figures.representation import draw_graph_input, draw_heatmaps, draw_input, draw_interpolation, draw_sampling
+from migstudy.figures.representation import (
+    draw_graph_input, draw_heatmaps, draw_input, draw_interpolation, draw_pictures, draw_sampling,
+)  # fmt: skip
 from migstudy.figures.results import draw_ablation, draw_confusion, draw_per_class, draw_published, draw_training_curves
 from migstudy.figures.robustness import draw_difficulty, draw_robustness
 from migstudy.figures.skeleton import draw_adjacency, draw_clip, draw_topologies, draw_topology
@@ -14,6 +16,6 @@ __all__ = [
     "canonical_pose", "draw_ablation", "draw_adjacency", "draw_class_histogram", "draw_clip", "draw_clip_lengths",
     "draw_confusion", "draw_difficulty", "draw_doctor", "draw_gallery", "draw_graph_input",
     "draw_heatmaps", "draw_input", "draw_interpolation",
-    "draw_label_similarity", "draw_per_class", "draw_published", "draw_robustness", "draw_sampling",
+    "draw_label_similarity", "draw_per_class", "draw_pictures", "draw_published", "draw_robustness", "draw_sampling",
     "draw_topologies", "draw_topology", "draw_training_curves", "save_figure",
 ]  # fmt: skip

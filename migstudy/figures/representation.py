@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from migstudy import temporal
 from migstudy.figures import style
+from migstudy.rgb import KINETICS_MEAN, KINETICS_STD
 from migstudy.topology import Topology
 
 SAMPLER_NAMES = {
@@ -181,8 +182,36 @@ def draw_graph_input(coordinates: np.ndarray, topology: Topology, frames: int = 
     return fig
 
 
-def draw_input(volume: np.ndarray, topology: Topology, source: str | None = None) -> Figure:
-    """One clip as its network sees it: heatmaps (channels, T, H, W), or coordinates (C, T, V, 1) of the topology's joints."""
+@style.styled
+def draw_pictures(
+    clip: np.ndarray, frames: int = 8, source: str | None = None, training: Sequence[np.ndarray] = ()
+) -> Figure:
+    """The pictures of a clip as a video model sees them, (3, T, H, W) normalised, at several frames; a row below for each
+    of its random training views.
+    """
+    rows = [np.asarray(view) * KINETICS_STD + KINETICS_MEAN for view in (clip, *training)]
+    chosen = np.linspace(0, rows[0].shape[1] - 1, min(frames, rows[0].shape[1])).round().astype(int)
+    side = (style.PAGE - 0.6) / len(chosen)
+    fig = style.new_figure(style.PAGE, len(rows) * side * rows[0].shape[2] / rows[0].shape[3] + 0.25 + 0.2 * bool(source))
+    axes = fig.subplots(len(rows), len(chosen), squeeze=False)
+    for row, (view, name) in enumerate(zip(rows, ["test view", *["training view"] * len(training)], strict=True)):
+        for ax, frame in zip(axes[row], chosen, strict=True):
+            ax.imshow(np.moveaxis(view[:, frame], 0, -1).clip(0, 1))
+            _bare(ax)
+            if row == 0:
+                ax.set_title(f"frame {frame}", fontsize=7, loc="center")
+        axes[row, 0].set_ylabel(name, fontsize=7)
+    if source:
+        style.add_source(fig, source, "drawn from")
+    return fig
+
+
+def draw_input(volume: np.ndarray, topology: Topology, source: str | None = None, stream: str = "") -> Figure:
+    """One clip as its network sees it: heatmaps (channels, T, H, W), coordinates (C, T, V, 1) of the topology's joints, or
+    pictures (3, T, H, W) of the stream `rgb`.
+    """
+    if stream == "rgb":
+        return draw_pictures(volume, source=source)
     on_graph = volume.shape[2] == topology.num_joints and volume.shape[3] == 1
     return draw_graph_input(volume, topology, source=source) if on_graph else draw_heatmaps(volume, source=source)
 
