@@ -1,0 +1,138 @@
+"""From clips to tokens: encoders are trained once as ordinary runs, their tokens are the network's own, gaps are known."""
+
+import numpy as np
+import pytest
+import torch
+from fusion_toy import fusing
+from toy import save_toy, toy_set
+
+from migstudy import encoders, fusion_data
+from migstudy.clips import Clip, ClipSet
+from migstudy.config.gesture import GestureConfig
+from migstudy.data import open_data
+from migstudy.graph_tokens import graph_tokens, shown_steps
+from migstudy.loading import eval_loader, represent
+from migstudy.models import create_model
+from migstudy.runs import RUNNER, finished_runs
+from migstudy.train import train
+from migstudy.train_fusion import fusion_run, train_fusion
+
+SMALL = ((8, 8, 8), (3, 3, 3), (4, 4, 4))
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path, monkeypatch):
+    monkeypatch.setenv("MIGSTUDY_ROOT", str(tmp_path))
+    monkeypatch.setenv("MIGSTUDY_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return str(save_toy(tmp_path_factory.mktemp("toy") / "clips", share=SMALL))
+
+
+@pytest.fixture
+def trained_here(monkeypatch):
+    """Encoders are trained in this process instead of by notebooks; returns the cells that were asked for."""
+    import os
+
+    asked = []
+
+    def run_cells(notebook, cells, workers, title):
+        asked.extend(cells)
+        for cell in cells:
+            assert notebook == "03_train_gesture" and RUNNER not in os.environ
+            train(GestureConfig.from_strings({**cell, "threads": "1"})).finish()
+        return []
+
+    monkeypatch.setattr(encoders, "run_cells", run_cells)
+    return asked
+
+
+def small(toy: str, **changes):
+    return fusing(data=toy, topology="native", epochs=2, encoder_epochs=1, encoder_frames=8, **changes)
+
+
+def test_encoders_are_trained_once_and_fused(toy, trained_here, monkeypatch):
+    monkeypatch.setenv(RUNNER, "1")  # as inside a notebook that a runner executes
+    config = small(toy)
+    clips = fusion_data.open_clips(config)
+    assert not fusion_run(config).path("params.json").exists()
+    runs = encoders.train_encoders(config, clips.fingerprint)
+    assert [cell["stream"] for cell in trained_here] == ["bone", "joint"] and all(run.done for run in runs.values())
+    assert {run.id for run in finished_runs(task="03_train_gesture")} == {run.id for run in runs.values()}
+    monkeypatch.delenv(RUNNER)
+    run = train_fusion(config)
+    assert len(trained_here) == 2, "found, not trained again"
+    assert run.folder == fusion_run(config).folder
+    assert run.read_json("metrics.json")["encoders"] == {name: one.id for name, one in runs.items()}
+    only = train_fusion(small(toy, fusion="single_modality", modality="bone"))
+    assert len(trained_here) == 2 and only.read_json("metrics.json")["encoders"] == {"bone": runs["bone"].id}
+    train_fusion(small(toy, encoder_seed=5, fusion="single_modality", modality="bone"))
+    assert [cell["seed"] for cell in trained_here[2:]] == ["5"]
+
+
+def test_tokens_are_the_networks_own_and_extracted_once(toy, trained_here, monkeypatch):
+    config = small(toy, token_dtype="float32")
+    clips = fusion_data.open_clips(config)
+    runs = encoders.train_encoders(config, clips.fingerprint)
+    for kind, places in (("frame", 1), ("joint", clips.topology.num_joints)):
+        data = fusion_data.open_fusion_data(small(toy, token_dtype="float32", tokens=kind), clips, runs, progress=False)
+        joint = data.modalities["joint"]
+        assert joint.grid == (2, places) and joint.shape == (2 * places, 16) and not joint.class_token
+        assert data.shared["token_dims"] == {"bone": 16, "joint": 16} and data.encoders["bone"] == runs["bone"].id
+        model, own = encoders.load_encoder(runs["joint"]), encoders.encoder_configs(config)["joint"]
+        batch = next(iter(eval_loader(clips.test, own)))
+        with torch.inference_mode():
+            expected = model(represent(batch, clips.topology, own, own.test_size)).tokens
+        expected = model.frame_tokens(expected) if kind == "frame" else expected
+        ids = [clips.test.index["clip_id"][i] for i in batch["index"].tolist()]
+        np.testing.assert_allclose(joint.tokens.batch(ids), expected, atol=1e-5)
+        assert {*joint.tokens} == {*clips.whole.index["clip_id"]}
+    monkeypatch.setattr("migstudy.graph_tokens.extract_tokens", lambda *a, **k: pytest.fail("extracted again"))
+    fusion_data.open_fusion_data(config, clips, runs)
+
+
+def test_an_interrupted_extraction_goes_on(toy, tmp_path, monkeypatch):
+    config = GestureConfig(data=toy, topology="native", model="agcn", profile="smoke", clip_len=8, batch_size=4).resolved()
+    clips = open_data(config)
+    model = create_model("agcn", topology=clips.topology, in_channels=3, num_classes=3, base_channels=4, stage_blocks=(1, 1, 1)).eval()
+    parts, seen = (clips.train, clips.val, clips.test), []
+    whole = graph_tokens(model, parts, config, "f", cache=tmp_path / "a", progress=False)
+
+    def failing(*args, original=represent):
+        seen.append(len(args[0]["scores"]))
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return original(*args)
+
+    monkeypatch.setattr("migstudy.graph_tokens.represent", failing)
+    with pytest.raises(KeyboardInterrupt):
+        graph_tokens(model, parts, config, "f", cache=tmp_path / "b", progress=False)
+    again = graph_tokens(model, parts, config, "f", cache=tmp_path / "b", progress=False)
+    ids = clips.whole.index["clip_id"].tolist()
+    assert np.array_equal(again.batch(ids), whole.batch(ids)) and sum(seen[:3]) + sum(seen[4:]) == len(ids)
+
+
+def test_a_failed_encoder_says_why(toy, monkeypatch):
+    monkeypatch.setattr(encoders, "run_cells", lambda *a: [({"stream": "bone"}, "no memory left")])
+    with pytest.raises(RuntimeError, match="bone.*no memory left"):
+        encoders.train_encoders(small(toy), fusion_data.open_clips(small(toy)).fingerprint)
+
+
+def test_gaps_are_where_nobody_is_seen():
+    def clip(name: str, frames: int, empty: slice) -> Clip:
+        scores = np.ones((frames, 22), np.float32)
+        scores[empty] = 0
+        points = np.random.default_rng(0).uniform(100, 600, (frames, 22, 2)).astype(np.float32) * (scores[..., None] > 0)
+        return Clip(name, points, scores, 0, "v", "s", "test", 0, frames - 1, (720, 720))
+
+    pieces = [clip("whole", 16, slice(0, 0)), clip("late", 16, slice(0, 8)), clip("nobody", 16, slice(0, 16)), clip("short", 4, slice(0, 0))]
+    clips = ClipSet.from_clips(pieces, "imigue22", toy_set(SMALL).class_names, 25, "made for a test")
+    for sampling in ("uniform_interval", "zero_pad"):
+        config = GestureConfig(profile="smoke", model="agcn", topology="native", clip_len=16, sampling=sampling)
+        shown = shown_steps(clips, config, 4)
+        assert "whole" not in shown or sampling == "zero_pad"
+        assert not shown["nobody"].any() and shown["late"].any() and not shown["late"].all()
+        assert ("short" in shown) == (sampling == "zero_pad")
