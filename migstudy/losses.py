@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
+    from migstudy.long_tail import LongTailLoss
     from migstudy.models import ModelOutput
 
 # The published weight goes with un-normalised vectors (GloVe: length about 4); against unit vectors the same MSE is weak.
@@ -65,8 +66,8 @@ class GestureLoss(nn.Module):
 
     label_loss: 'none', 'mse', 'cosine' or 'contrastive'; label_vectors: (C, D) from `get_label_embeddings`, needed unless
     'none'. weight: None takes the published 20 for mse and 1 for the others. label_smoothing in [0, 1) and class_weights
-    (C,) act on the cross entropy alone. parts: detached scalars 'cross_entropy' and, where used, 'label_embedding' (before
-    its weight). Raises ValueError for settings that do not fit each other and for an output without embedding.
+    (C,) act on the cross entropy alone; long_tail takes its place. parts: detached scalars 'cross_entropy', or the loss in
+    its place by name, and, where used, 'label_embedding' (before its weight). Raises ValueError for settings that do not fit each other and for an output without embedding.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class GestureLoss(nn.Module):
         temperature: float = 0.07,
         label_smoothing: float = 0.0,
         class_weights: Tensor | np.ndarray | Sequence[float] | None = None,
+        long_tail: LongTailLoss | None = None,
     ):
         super().__init__()
         if label_loss not in DEFAULT_WEIGHTS:
@@ -85,6 +87,9 @@ class GestureLoss(nn.Module):
             raise ValueError(f"label_loss {label_loss!r} needs label_vectors: pass get_label_embeddings('glove', class_names)")
         if temperature <= 0 or not 0 <= label_smoothing < 1:
             raise ValueError(f"temperature {temperature} must be > 0 and label_smoothing {label_smoothing} in [0, 1)")
+        if long_tail is not None and (label_smoothing or class_weights is not None):
+            raise ValueError(f"loss {long_tail.name!r} takes neither label_smoothing nor class_weights")
+        self.long_tail = long_tail
         self.label_loss = label_loss
         self.weight = DEFAULT_WEIGHTS[label_loss] if weight is None else float(weight)
         self.temperature = temperature
@@ -102,14 +107,22 @@ class GestureLoss(nn.Module):
         """Width D that the model's embedding must have; None where no embedding is used."""
         return None if self.label_vectors is None else self.label_vectors.shape[1]
 
+    def set_progress(self, done: float) -> None:
+        """Tell which share of the training is done, in [0, 1): a loss may change on the way."""
+        if self.long_tail is not None:
+            self.long_tail.progress = done
+
     def forward(self, output: ModelOutput, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         logits = output.logits
         if labels.device.type == "cpu" and labels.numel() and int(labels.min()) < 0:
             worst = int(labels.argmin())
             raise ValueError(f"clip {worst} of the batch has label {int(labels[worst])}; train on labelled clips only")
-        weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
-        total = F.cross_entropy(logits, labels, weight=weights, label_smoothing=self.label_smoothing)
-        parts = {"cross_entropy": total.detach()}
+        if self.long_tail is not None:
+            total = self.long_tail(logits, labels)
+        else:
+            weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
+            total = F.cross_entropy(logits, labels, weight=weights, label_smoothing=self.label_smoothing)
+        parts = {"cross_entropy" if self.long_tail is None else self.long_tail.name: total.detach()}
         if self.label_loss != "none":
             auxiliary = self._label_embedding_loss(output, labels)
             parts["label_embedding"] = auxiliary.detach()

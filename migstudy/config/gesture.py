@@ -29,7 +29,10 @@ class GestureConfig(Parameters):
     joint_dropout: random views of graph networks, see `graph_augment.GraphAugment`. schedule: of the learning rate, `cosine`,
     or `step` by a tenth after 60 and 80 % of the epochs. stage_blocks: bottlenecks, graph units or attention blocks a stage.
     drop_path: stochastic depth of `mvit`'s last block. weights: what `mvit` starts from, empty = from scratch, `kinetics` = its
-    published ones, or a checkpoint's path. label_embedding: `none`, `sentence`, `glove` or a file of vectors. patience: epochs
+    published ones, or a checkpoint's path. loss: of the classes, see `long_tail`; class_balance (beta of class_balanced and
+    ldam), focal_gamma, logit_tau, ldam_margin (of the rarest class, in logits) and reweight_from (share of the epochs, ldam)
+    are theirs. classifier: `joint` as trained, or a second stage on balanced classes, see `decoupled`: `tau_norm`, or
+    `retrained` for retrain_epochs. label_embedding: `none`, `sentence`, `glove` or a file of vectors. patience: epochs
     without a better validation score before stopping, 0 = never. threads: 0 = all cores. shuffle_labels: train on shuffled
     labels, a control that must fall to chance. run_dir: where the run is kept; empty = runs/<id>.
     """
@@ -65,6 +68,14 @@ class GestureConfig(Parameters):
     dropout: float | None = None
     drop_path: float | None = None
     weights: str | None = None
+    loss: Literal["cross_entropy", "class_balanced", "focal", "logit_adjusted", "ldam"] = "cross_entropy"
+    class_balance: float = 0.999
+    focal_gamma: float = 2.0
+    logit_tau: float = 1.0
+    ldam_margin: float = 3.0
+    reweight_from: float = 0.8
+    classifier: Literal["joint", "tau_norm", "retrained"] = "joint"
+    retrain_epochs: int = 5
     label_embedding: str | None = None
     label_loss: Literal["mse", "cosine", "contrastive"] | None = None
     label_weight: float | None = None
@@ -91,6 +102,11 @@ class GestureConfig(Parameters):
         stages, pattern = ("two to five", r"[1-9]\d*(,[1-9]\d*){1,4}") if self.on_rgb else ("three", r"[1-9]\d*(,[1-9]\d*){2}")
         if self.stage_blocks is not None and not re.fullmatch(pattern, self.stage_blocks):
             raise ValueError(f"stage_blocks={self.stage_blocks!r}: give the blocks of {stages} stages, as in 4,6,3")
+        if self.classifier != "joint" and self.loss != "cross_entropy":
+            raise ValueError(
+                f"classifier={self.classifier!r} and loss={self.loss!r} both answer for rare classes; the second stage follows"
+                " loss='cross_entropy'"
+            )
         known = RGB_STREAMS if self.on_rgb else GRAPH_STREAMS if self.on_graph else HEATMAP_STREAMS
         if self.stream not in (None, *known):
             raise ValueError(f"stream={self.stream!r}: {self.model} takes {', '.join(known)}")
@@ -192,10 +208,11 @@ GestureConfig.least = {
     "clip_len": 1, "train_size": 8, "test_size": 8, "sigma": 0.05, "test_clips": 1, "flip": 0, "crop_area": 0.01, "colour": 0,
     "kept_frames": 1, "kept_size": 8, "drop_path": 0, "rotation": 0, "shear": 0, "zoom": 0, "time_crop": 0, "joint_dropout": 0,
     "base_channels": 1, "stem_stride": 1, "dropout": 0,
+    "class_balance": 0, "focal_gamma": 0, "logit_tau": 0, "ldam_margin": 0, "reweight_from": 0, "retrain_epochs": 1,
     "label_weight": 0, "lr": 0, "weight_decay": 0, "warmup_epochs": 0, "epochs": 1, "batch_size": 1, "grad_clip": 0,
     "patience": 0, "val_fraction": 0, "workers": 0, "threads": 0, "seed": 0,
 }  # fmt: skip
 GestureConfig.most = {
     "flip": 1, "crop_area": 1, "colour": 0.9, "drop_path": 0.9, "rotation": 180, "time_crop": 0.95, "joint_dropout": 0.95,
-    "dropout": 0.99, "val_fraction": 0.9, "lr": 100, "sigma": 100,
+    "class_balance": 0.999999, "reweight_from": 1, "dropout": 0.99, "val_fraction": 0.9, "lr": 100, "sigma": 100,
 }  # fmt: skip
