@@ -1,0 +1,189 @@
+"""What looks at a video before win or lose is asked: encoders of face and context, and a recogniser of micro-gestures.
+
+None of them is ever told a result, and none may have learned from a test person. Those that are not given are trained on
+training people, as the training notebook would, and found again by the next run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+from filelock import FileLock
+
+from migstudy import paths
+from migstudy.config.emotion import EmotionConfig
+from migstudy.config.gesture import GestureConfig
+from migstudy.data import data_path, open_data
+from migstudy.datasets.content_cache import cache_root, key_of
+from migstudy.emotion_data import EmotionData
+from migstudy.emotion_protocols import ProtocolError
+from migstudy.face_encoder import load_face_encoder, train_face_encoder
+from migstudy.models import StudyModel, get_model_class
+from migstudy.models.swinface import SwinFace
+from migstudy.runs import RUNNER, RUNS, Run
+from migstudy.scores import load_scores, make_scores, save_scores
+
+TASK = "03_train_gesture"
+
+
+def cache_folder() -> Path:
+    """Where the study keeps what can be made again: MIGSTUDY_CACHE, else data/cache."""
+    return cache_root(os.environ.get("MIGSTUDY_CACHE") or paths.resolve("data/cache"))
+
+
+def face_encoder(config: EmotionConfig, data: EmotionData, progress: bool = True) -> SwinFace:
+    """SwinFace from the given weights, or the stand-in, trained on the training people's faces of simulated videos.
+
+    Raises ValueError for real videos without weights: there is no truth to train a stand-in on.
+    """
+    config = config.resolved()
+    if config.face_weights:
+        return load_face_encoder(config.face_weights)
+    if not (data.root / "truth").is_dir():
+        raise ValueError(f"{data.root} is no simulated release, so no face encoder can be trained; give SwinFace's file with face_weights=")
+    people = data.videos.select("train")["video"].tolist()
+    settings = dict(preset="small", seed=config.encoder_seed, epochs=config.face_epochs, frames=config.face_frames)
+    folder = cache_folder() / "face_encoders" / key_of(data.fingerprint, settings)
+    with _one_at_a_time(folder.name):
+        return train_face_encoder(
+            data.root, people, folder=folder, threads=config.threads, cache=cache_folder(), progress=progress, **settings
+        )
+
+
+def context_run(config: EmotionConfig, data: EmotionData) -> Run:
+    """The finished run of the video model; trained now on the clips of the training people when there is none.
+
+    Raises ProtocolError when it learned from videos that the protocol tests on.
+    """
+    config = config.resolved()
+    if config.context_run:
+        run = given_run(config.context_run, ("mvit",))
+    else:
+        options = {
+            "profile": config.profile, "data": _as_given(data.root), "films": config.films, "model": "mvit",
+            "seed": str(config.encoder_seed),
+        }  # fmt: skip
+        run = find_or_train(options | ({"epochs": str(config.context_epochs)} if config.context_epochs else {}))
+    check_people(run, data)
+    return run
+
+
+def gesture_run(config: EmotionConfig, data: EmotionData) -> Run:
+    """The finished run of the recogniser of micro-gestures; trained now when there is none. Raises as `context_run`."""
+    config = config.resolved()
+    if config.gesture_run:
+        run = given_run(config.gesture_run, ("posec3d", "stgcn", "agcn", "ctrgcn"))
+    else:
+        others = config.gesture_data or ("simulator" if config.data == "simulator" else _as_given(data.root))
+        options = {"profile": config.profile, "data": others, "model": config.gesture_model, "seed": str(config.encoder_seed)}
+        run = find_or_train(options)
+    check_people(run, data)
+    return run
+
+
+def given_run(name: str, models: tuple[str, ...]) -> Run:
+    """A finished run of the training notebook by id or folder; raises ValueError for one that is missing, unfinished or unfit."""
+    folder = paths.resolve(RUNS) / name if (paths.resolve(RUNS) / name).is_dir() else paths.resolve(name)
+    run = Run(folder)
+    if not run.done:
+        raise ValueError(f"{folder} holds no finished run; give the id or folder of one of {TASK}, or leave the parameter empty")
+    params = run.read_json("params.json")
+    if params.get("task") != TASK or params["params"]["model"] not in models:
+        what = f"{params.get('task')} with model {params['params'].get('model')}"
+        raise ValueError(f"{folder} is a run of {what}; give one of {TASK} with {' or '.join(models)}")
+    return run
+
+
+def config_of(run: Run) -> GestureConfig:
+    """The parameters that a run of the training notebook was made with."""
+    return GestureConfig.from_namespace(run.read_json("params.json")["params"]).resolved()
+
+
+def check_people(run: Run, data: EmotionData) -> None:
+    """ProtocolError when the run learned from, or was selected on, videos or people that the protocol tests on."""
+    config = config_of(run)
+    place = data_path(config.data, config.profile)
+    if place.resolve() != data.root.resolve():
+        return
+    seen = open_data(config)
+    known = pd.concat([seen.train.index, seen.val.index])
+    test = data.videos.table.query("split == 'test'")
+    bad = sorted(set(test["video"]) & set(known["video"]))
+    bad_people = sorted((set(test["subject"]) & set(known["subject"])) - {""})
+    if bad or bad_people:
+        what = f"{len(bad)} test videos ({bad[0]} first)" if bad else f"{len(bad_people)} test people ({bad_people[0]} first)"
+        raise ProtocolError(
+            f"{run.folder} learned from {what} of protocol {data.videos.protocol}; give a run whose training part holds none of"
+            " them, or another protocol"
+        )
+
+
+def find_or_train(options: Mapping[str, str]) -> Run:
+    """The finished run of `migstudy run 03` with these options; trained now, in a process of its own, when there is none.
+
+    An interrupted training goes on. Several may ask for the same run: one trains, the others wait. Raises RuntimeError with what
+    a failed training said.
+    """
+    from migstudy.execute import gesture_run as run_of_config
+    from migstudy.sweep import run_cells
+
+    run = run_of_config(GestureConfig.from_strings(options).resolved())
+    with _one_at_a_time(run.id):
+        if not run.done:
+            with _own_runner():
+                failed = run_cells(TASK, [dict(options)], 1, "encoder")
+            if failed:
+                raise RuntimeError(f"the encoder {dict(options)} could not be trained: {failed[0][1]}")
+    return run
+
+
+def load_encoder(run: Run) -> StudyModel:
+    """A finished run's network with its weights, in eval mode."""
+    return get_model_class(run.read_json("params.json")["params"]["model"]).from_pretrained(run.folder).eval()
+
+
+def recognised_gestures(run: Run, data: EmotionData) -> pd.DataFrame:
+    """The score table of every labelled segment of the videos, by the recogniser of a run; kept in the cache.
+
+    The segments' bounds are the release's; their classes are not looked at.
+    """
+    config = config_of(run)
+    kept = cache_folder() / "gestures" / f"{run.id}-{data.clips.fingerprint[:16]}.parquet"
+    if kept.is_file():
+        return load_scores(kept)
+    from migstudy.train import predict
+
+    clips = data.clips if config.topology == "native" else data.clips.to_topology(config.topology)
+    scores = predict(load_encoder(run), clips, config, views=config.test_clips)
+    hidden = make_scores(scores.assign(label=-1), scores.filter(regex=r"^p\d{3}$").to_numpy(), scores.attrs.get("class_names"))
+    save_scores(hidden, kept)
+    return load_scores(kept)
+
+
+def _as_given(root: Path) -> str:
+    """A path as a parameter: relative to the project where it lies in it, so that a run's id is the same on every machine."""
+    home = paths.project_root().resolve()
+    return root.resolve().relative_to(home).as_posix() if root.resolve().is_relative_to(home) else str(root)
+
+
+@contextmanager
+def _one_at_a_time(name: str) -> Iterator[None]:
+    folder = cache_folder() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{name}.lock"):
+        yield
+
+
+@contextmanager
+def _own_runner() -> Iterator[None]:
+    """A run that is trained from inside a notebook has a runner of its own, which marks it finished."""
+    mark = os.environ.pop(RUNNER, None)
+    try:
+        yield
+    finally:
+        if mark is not None:
+            os.environ[RUNNER] = mark
