@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 class HybridLoss(nn.Module):
     """classification + weight x mean over clips of the reconstruction's error; `loss(output, labels)` -> (total, parts).
 
-    classification: any module (output, labels) -> (loss, parts), a plain cross entropy by default. weight: >= 0, in 1 / (units
-    of the input)²; the paper's is not known to us. parts: those of the classification and, detached, 'reconstruction', before
-    its weight. Raises ValueError for an output of a model that reconstructs nothing.
+    classification: any module (output, labels) -> (loss, parts), a plain cross entropy by default. weight: >= 0, of the order
+    of 1 for errors in units of the data's own motion (HypergraphTransformer's motion_rms); the paper's is not known to us.
+    parts: those of the classification and, detached, 'reconstruction', before its weight. Raises ValueError for an output of a
+    model that reconstructs nothing.
     """
 
     def __init__(self, classification: nn.Module | None = None, weight: float = 1.0) -> None:

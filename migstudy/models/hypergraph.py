@@ -36,12 +36,15 @@ class Encoded(NamedTuple):
 class HypergraphTransformer(GraphNetwork):
     """Coordinates of one person (N, C, T, V), or (N, C, T, V, 1), any T -> ModelOutput with the reconstruction's error.
 
-    in_channels: C; of these the first `dims` are coordinates, to be reconstructed, the others (a score) only read.
+    in_channels: C; of these the first `dims` are coordinates, the others (a score) are only read. Beside where a joint is, the
+    network reads how far it is from its own mean over the clip, in units of motion_rms, the training data's `measure_motion`:
+    next to a pose, small motion is found late or never.
     base_channels, stage_blocks: layers a stage; every stage after the first doubles the width and halves time. decoder_blocks:
     layers after every upsampling. temporal_kernel: frames, odd; dilations: one branch of the temporal convolution each,
     beside a pointwise one. mask_ratio: share of the joints hidden from the encoder in training, eight frames at a time;
-    0 reconstructs what was seen. target: what is rebuilt, the `position`, or the `displacement` from each joint's own mean
-    over the clip, which leaves out how a person sits. The first hyperedges are the topology's parts, one each.
+    0 reconstructs what was seen. target: what is rebuilt, the `displacement`, so that an error of 1 is that of a still person
+    and a loss weight of the order of 1 fits, or the `position`, in units of the input. The first hyperedges are the topology's
+    parts, one each.
 
     tokens (N, T' * V, C'), time-major, 0 where nothing was seen; features their mean over what was seen.
     """
@@ -59,7 +62,8 @@ class HypergraphTransformer(GraphNetwork):
         temporal_kernel: int = 3,
         dilations: Sequence[int] = (1, 2, 4),
         mask_ratio: float = 0.0,
-        target: Literal["position", "displacement"] = "position",
+        target: Literal["displacement", "position"] = "displacement",
+        motion_rms: float = 1.0,
         dropout: float = 0.1,
         head_dropout: float = 0.5,
         embedding_dim: int | None = None,
@@ -70,11 +74,13 @@ class HypergraphTransformer(GraphNetwork):
         if not 1 <= dims <= in_channels:
             raise ValueError(f"dims {dims}: of {in_channels} channels, reconstruct at least one and at most all")
         if not 0 <= mask_ratio < 1 or target not in ("position", "displacement"):
-            raise ValueError(f"mask_ratio {mask_ratio} must be in [0, 1), target {target!r} 'position' or 'displacement'")
-        self.dims, self.mask_ratio, self.target = dims, mask_ratio, target
+            raise ValueError(f"mask_ratio {mask_ratio} must be in [0, 1), target {target!r} 'displacement' or 'position'")
+        if not motion_rms > 0:
+            raise ValueError(f"motion_rms {motion_rms} must be positive; measure_motion of the training data gives it")
+        self.dims, self.mask_ratio, self.target, self.motion_rms = dims, mask_ratio, target, float(motion_rms)
         joints, parts = self.topology.num_joints, self.topology.parts
         options = (heads, temporal_kernel, tuple(dilations), dropout)
-        self.embed = nn.Linear(in_channels, base_channels)
+        self.embed = nn.Linear(in_channels + dims, base_channels)
         self.joint = nn.Parameter(torch.empty(joints, base_channels))
         self.hidden = nn.Parameter(torch.empty(base_channels)) if mask_ratio else None
         self.edges = nn.Parameter(first_hyperedges(parts.values(), joints))
@@ -91,10 +97,10 @@ class HypergraphTransformer(GraphNetwork):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Glorot for linear layers, N(0, 0.02) for the classifier, joints and the hidden token, biases 0."""
+        """Glorot for linear layers, N(0, 0.02) for both heads, joints and the hidden token, biases 0."""
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=0.02) if name == "fc" else nn.init.xavier_uniform_(module.weight)
+                nn.init.normal_(module.weight, std=0.02) if name in ("fc", "rebuild") else nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         for parameter in (self.joint, self.hidden):
@@ -118,12 +124,12 @@ class HypergraphTransformer(GraphNetwork):
         tokens = encoded.x.flatten(1, 2) * seen
         features = tokens.sum(1) / seen.sum(1).clamp(min=1)
         embedding = None if self.emb_fc is None else self.emb_fc(features)
-        goal = displacement(x, present) if self.target == "displacement" else x
-        error = motion_error(self._decode(encoded), goal[..., : self.dims], present)
+        goal = self._motion(x, present) if self.target == "displacement" else x[..., : self.dims]
+        error = motion_error(self._decode(encoded), goal, present)
         return ModelOutput(self.classify(self.dropout(features)), features, tokens, embedding, error)
 
     def reconstruct(self, coordinates: Tensor, present: Tensor | None = None) -> Tensor:
-        """The target as rebuilt from what is present, (N, dims, T, V), in units of the input; also where nothing was seen."""
+        """The target as rebuilt from what is present, (N, dims, T, V), in its units; also where nothing was seen."""
         return self._decode(self._encode(*self._inputs(coordinates, present))).permute(0, 3, 1, 2)
 
     def hyperedges(self, coordinates: Tensor, present: Tensor | None = None) -> list[Tensor]:
@@ -150,6 +156,7 @@ class HypergraphTransformer(GraphNetwork):
     def _encode(self, x: Tensor, readable: Tensor) -> Encoded:
         # a place that nothing is known of reads the others, in every layer, and is never read by them
         unknown = x.new_zeros(()) if self.hidden is None else self.hidden
+        x = torch.cat([x, self._motion(x, readable)], dim=-1)
         x = torch.where(readable[..., None], self.embed(x), unknown) + self.joint
         edges = self.edges.expand(len(x), -1, -1)
         stages, updates = [readable], []
@@ -159,6 +166,9 @@ class HypergraphTransformer(GraphNetwork):
             if layer.stride > 1:
                 stages.append(readable)
         return Encoded(self.norm(x), stages, updates)
+
+    def _motion(self, x: Tensor, present: Tensor) -> Tensor:
+        return displacement(x[..., : self.dims], present) / self.motion_rms
 
     def _decode(self, encoded: Encoded) -> Tensor:
         x, stages, edges = encoded.x, encoded.readable, encoded.edges[-1]
@@ -181,6 +191,19 @@ def displacement(x: Tensor, present: Tensor) -> Tensor:
     shown = present[..., None]
     mean = (x * shown).sum(1, keepdim=True) / shown.sum(1, keepdim=True).clamp(min=1)
     return (x - mean) * shown
+
+
+def measure_motion(coordinates: Tensor, present: Tensor | None = None, dims: int = 2) -> float:
+    """Root mean square displacement over present joints and `dims` coordinates of (N, C, T, V) or (N, C, T, V, 1): motion_rms.
+
+    Raises ValueError where nothing moves.
+    """
+    x = (coordinates[..., 0] if coordinates.ndim == 5 else coordinates).permute(0, 2, 3, 1)
+    present = x.ne(0).any(-1) if present is None else present
+    moved = displacement(x.masked_fill(~present[..., None], 0)[..., :dims], present)[present]
+    if not moved.any():
+        raise ValueError("nothing moves in these clips; check that their joints are not all missing")
+    return float(moved.double().square().mean().sqrt())
 
 
 def hide(present: Tensor, ratio: float, generator: torch.Generator | None = None, frames: int = 8) -> Tensor:
