@@ -51,8 +51,9 @@ def evaluate_emotion(
     were independent; majority (accuracy of the commoner result); chance {metric: {p, low, high, n, arrangements}}, its unit, and
     chance_is_exact (not for cross-validation, see `small_sample.chance_test`); calibration {raw, temperature, platt: {brier,
     log_loss, ece_mass, ece_width, ece_expected, ece_p}}, the last two by results drawn from the probabilities; reliability,
-    risk_coverage, roc: curves with bounds; selective {aurc, best, nothing, accuracy_at}; subjects {accuracy of each, and its
-    spread}; mdd and note: what can be detected. Raises ValueError as `gather`.
+    risk_coverage, roc: curves with bounds; histogram: lost and won videos by tenths of the probability; selective {aurc, best,
+    nothing, accuracy_at}; subjects {accuracy of each, and its spread}; mdd and note: what can be detected. Raises ValueError as
+    `gather`.
     """
     found = gather(scores, split, threshold)
     answers, labels = found.answers, found.answers.labels
@@ -83,6 +84,7 @@ def evaluate_emotion(
         "chance_is_exact": not found.cross_validated,
         "calibration": {name: _calibration(a, n_bins, seed) for name, a in {"raw": answers, **found.scaled}.items()},
         "reliability": {name: _reliability(a, n_bins, confidence) for name, a in {"raw": answers, **found.scaled}.items()},
+        "histogram": _histogram(answers),
         "risk_coverage": _risk_coverage(answers, n_boot, confidence, rng),
         "roc": _roc(answers, n_boot, confidence, rng),
         "selective": _selective(answers),
@@ -201,6 +203,13 @@ def _reliability(answers: Answers, n_bins: int, confidence: float) -> dict:
     runs = len(answers.probabilities)
     curve = b.reliability_curve(np.tile(answers.labels, runs), answers.probabilities.ravel(), n_bins, "mass", confidence, runs)
     return {name: np.asarray(values, float).tolist() for name, values in curve._asdict().items()}
+
+
+def _histogram(answers: Answers) -> dict:
+    """Videos of one run, lost and won, in ten equal bins of the probability."""
+    runs = answers.probabilities
+    chosen = {"lost": runs[:, answers.labels == 0], "won": runs[:, answers.labels == 1]}
+    return {name: (np.histogram(p, 10, (0, 1))[0] / len(runs)).tolist() for name, p in chosen.items()}
 
 
 def _curves(answers: Answers, draw, n_boot: int, confidence: float, rng: np.random.Generator) -> dict:
