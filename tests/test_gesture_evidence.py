@@ -1,14 +1,18 @@
 """The readable model: what it finds, that its evidence adds up to its answer, and that it chooses across people."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import spearmanr
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import gesture_cases as cases
+from migstudy.classes import IMIGUE_CLASSES
 from migstudy.gesture_evidence import (
     STRENGTHS,
     GestureModel,
@@ -20,6 +24,9 @@ from migstudy.gesture_evidence import (
     logits,
 )
 from migstudy.gesture_sequence import GestureEvents, describe_videos
+from migstudy.simulate.config import PROFILES
+from migstudy.simulate.emotion import RATES
+from migstudy.simulate.plan import make_plan
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +161,23 @@ def test_other_classes_are_refused(fitted):
     for ask in (logits, evidence):
         with pytest.raises(ValueError, match="different classes"):
             ask(model, other)
+
+
+def test_the_shifts_of_the_simulator_are_read_back():
+    """From the true classes of a planned release, in order: which gestures the model says losers make more often."""
+    config = dataclasses.replace(PROFILES["quick"], protocol=True, emotion_effect=2.0)
+    plan, _ = make_plan(config, 0)
+    names = tuple(gesture.name for gesture in IMIGUE_CLASSES)
+    place = {gesture.csv_class: gesture.index for gesture in IMIGUE_CLASSES}
+    rows = [(p.video, f"{p.video}_{i}", 100 * i, 100 * i + 49) for p in plan for i in range(len(p.classes))]
+    probabilities = np.eye(len(names))[[place[c] for p in plan for c in p.classes]]
+    table = pd.DataFrame(rows, columns=["video", "clip_id", "start", "end"])
+    events = GestureEvents(table, probabilities, names, 25.0, {p.video: 100 * len(p.classes) + 1 for p in plan})
+    videos = pd.DataFrame([(p.video, str(p.subject), int(p.won)) for p in plan], columns=["video", "subject", "label"])
+    test = np.array([p.split == "test" for p in plan])
+    model = fit_gesture_model(events, videos[~test], kinds=["rate"], strengths=STRENGTHS[::2])
+    truth, unseen = videos[test].set_index("video")["label"], logits(model, events.of(videos["video"][test].tolist()))
+    assert roc_auc_score(truth.loc[unseen.index], unseen) > 0.85
+    frequent = probabilities.mean(0) > 0.01
+    planted = np.array([RATES.get(gesture.csv_class, 0.0) for gesture in IMIGUE_CLASSES])
+    assert spearmanr(model.weights[0][frequent], planted[frequent]).statistic < -0.7
