@@ -28,10 +28,15 @@ import psutil
 
 TOKEN = "MIGSTUDY_CLAIM"  # in the environment of a claim's kernel: which claim it works for
 BUSY = 75  # exit code of a command that finds its run claimed: try again later (EX_TEMPFAIL)
+CHANGED = 78  # exit code of a cell that is no longer the run that its grid planned (EX_CONFIG)
 
 
 class Claimed(RuntimeError):
     """Somebody else works on the run."""
+
+
+class PlanChanged(ValueError):
+    """Code, notebook or data are others than those a grid was planned with."""
 
 
 def stale_after() -> float:

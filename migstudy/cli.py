@@ -9,12 +9,14 @@ from typing import Annotated, Optional
 
 import typer
 
-from migstudy.claims import BUSY, Claimed
+from migstudy.claims import BUSY, CHANGED, Claimed, PlanChanged
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Micro-gesture recognition on iMiGUE: a reproducible study.")  # fmt: skip
 data_app = typer.Typer(no_args_is_help=True, help="Read, check and export datasets.")
 app.add_typer(data_app, name="data")
+runs_app = typer.Typer(no_args_is_help=True, help="List, compare and clear away runs.")
+app.add_typer(runs_app, name="runs")
 
 Parameters = Annotated[Optional[list[str]], typer.Option("-p", metavar="NAME=VALUE", help="A parameter; may be repeated.")]
 Profile = Annotated[str, typer.Option(help="smoke (seconds), quick (minutes, two cores) or paper (published sizes).")]
@@ -41,6 +43,37 @@ def run(
         if profile:
             options["profile"] = profile
         print(execute.run_notebook(notebook, options, quiet, *([cell] if cell else [])).folder)
+
+
+@app.command()
+def sweep(
+    grid: Annotated[str, typer.Argument(help="A grid's file, or its name in grids/: paper_a.")],
+    p: Parameters = None,
+    profile: Annotated[Optional[str], typer.Option(help="The same as -p profile=...")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check it, show its cells and how long they take.")] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Runs at a time on this machine; 0 = one a core.")] = 0,
+    backend: Annotated[str, typer.Option(help="local (also: joblib) or dask.")] = "local",
+    scheduler: Annotated[str, typer.Option(metavar="ADDRESS", help="Of the Dask scheduler, as tcp://host:8786.")] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="What it always does: finished cells are skipped.")] = True,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Cells that failed before are tried again.")] = False,
+    older: Annotated[str, typer.Option(help="Cells finished by another version of the code: refuse, again or use.")] = "refuse",
+) -> None:
+    """Run every cell of a grid. Started again, or on several machines that share this folder, it shares what is left.
+
+    A cluster: `dask scheduler`, on each machine `dask worker tcp://host:8786 --nthreads 2` (two cells at a time; started in the
+    project's folder, which all see at the same place), then `migstudy sweep GRID --backend dask --scheduler tcp://host:8786`.
+    """
+    from migstudy.sweep_command import sweep_grid
+
+    with _one_message():
+        if backend not in ("local", "joblib", "dask"):
+            raise ValueError(f"--backend {backend}: it takes local, joblib, dask")
+        if older not in ("refuse", "again", "use"):
+            raise ValueError(f"--older {older}: it takes refuse, again, use")
+        if (backend == "dask") != bool(scheduler):
+            raise ValueError("--backend dask and --scheduler ADDRESS go together")
+        overrides = {**_options(p or []), **({"profile": profile} if profile else {})}
+        raise typer.Exit(code=sweep_grid(grid, overrides, workers, scheduler, dry_run, retry_failed, older))
 
 
 @app.command()
@@ -193,6 +226,67 @@ def export(path: Path, out: Path, topology: Annotated[str, typer.Option(help="Jo
         print(save_pickle(clips if topology == "native" else clips.to_topology(topology), out))
 
 
+@runs_app.command("list")
+def list_(
+    task: Annotated[str, typer.Option(help="The start of a notebook's name: 03.")] = "",
+    state: Annotated[str, typer.Option(help="done, running, failed, broken or missing.")] = "",
+    p: Annotated[Optional[list[str]], typer.Option("-p", metavar="NAME=VALUE", help="Runs with this parameter.")] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="As CSV.")] = False,
+) -> None:
+    """Runs with state, parameters that are not the defaults, metrics (percent), minutes and commit."""
+    from migstudy import run_listing
+
+    with _one_message():
+        runs = run_listing.list_runs(task, state, _options(p or []))
+        table = run_listing.as_table(runs)
+        print(table.to_csv(index=False) if csv else table.to_string(index=False, na_rep="–") if runs else "no runs")
+        for one in runs:
+            if one.trouble:
+                print(f"! {one.trouble}", file=sys.stderr)
+
+
+@runs_app.command("show")
+def show_(run: Annotated[str, typer.Argument(help="A run's id, or the start of its hash.")]) -> None:
+    """Everything about one run: who holds it, how it went, parameters, metrics, files."""
+    from migstudy import run_listing
+
+    with _one_message():
+        print(run_listing.describe(run_listing.listed(run_listing.find_run(run))))
+
+
+@runs_app.command("compare")
+def compare_(runs: Annotated[list[str], typer.Argument(help="Two or more runs.")]) -> None:
+    """The parameters in which runs differ, and their metrics."""
+    from migstudy import run_listing
+
+    with _one_message():
+        found = [run_listing.listed(run_listing.find_run(run)) for run in runs]
+        if len(found) < 2:
+            raise ValueError("name two runs or more")
+        print(run_listing.compare(found).to_string(float_format="{:.4g}".format))
+
+
+@runs_app.command("gc")
+def gc_(
+    older: Annotated[bool, typer.Option("--older", help="Runs of other versions of notebook or code too.")] = False,
+    delete: Annotated[bool, typer.Option("--delete/--dry-run", help="Without --delete it only says what would go.")] = False,
+) -> None:
+    """Clear away what nobody needs: drawings drawn again since, half-written files. Never what is being worked on."""
+    from migstudy import run_listing
+
+    with _one_message():
+        found = run_listing.rubbish(older)
+        for one in found:
+            print(f"{one.size / 1e6:9.1f} MB  {one.path.name if one.path.is_dir() else one.path}  ({one.why})")
+        if not delete:
+            print(f"{len(found)} would go, {sum(one.size for one in found) / 1e6:.1f} MB; --delete does it")
+            return
+        freed, kept = run_listing.clear(found)
+        print(f"{freed / 1e6:.1f} MB freed")
+        for said in kept:
+            print(f"kept: {said}", file=sys.stderr)
+
+
 def _options(pairs: list[str]) -> dict[str, str]:
     wrong = [pair for pair in pairs if "=" not in pair]
     if wrong:
@@ -213,4 +307,5 @@ class _one_message:
             return
         if isinstance(error, (ValueError, KeyError, OSError, RuntimeError)):
             print(f"migstudy: {error.args[0] if isinstance(error, KeyError) else error}", file=sys.stderr)
-            raise typer.Exit(code=BUSY if isinstance(error, Claimed) else 2) from None
+            code = BUSY if isinstance(error, Claimed) else CHANGED if isinstance(error, PlanChanged) else 2
+            raise typer.Exit(code=code) from None

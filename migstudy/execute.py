@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from migstudy import paths
-from migstudy.claims import TOKEN, Claim
+from migstudy.claims import TOKEN, Claim, PlanChanged
+from migstudy.config.emotion import EmotionConfig
 from migstudy.config.fusion import FusionConfig
 from migstudy.config.gesture import GestureConfig
 from migstudy.config.parameters import Parameters, describe, parsed
@@ -34,12 +35,14 @@ ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 34), "M
 
 # notebooks that train: what finds the run of a configuration, writing nothing in runs/ (config -> Run, as module:name). A
 # finished one is not repeated; the other notebooks are drawn anew from what is there, however often they are asked.
-TRAINED = {"03_train_gesture": "migstudy.execute:gesture_run", "04_fusion": "migstudy.train_fusion:fusion_run"}
+TRAINED = {"03_train_gesture": "migstudy.execute:gesture_run", "04_fusion": "migstudy.train_fusion:fusion_run",
+           "05_train_emotion": "migstudy.train_emotion:emotion_run"}  # fmt: skip
 # the same of notebooks that keep what they measured in a folder of their own, and take it from there when they are drawn again
 MEASURED = {"08_robustness": "migstudy.execute:robustness_run"}
 # notebooks whose parameters are the fields of a class
 CONFIGS: dict[str, type[Parameters]] = {
-    "03_train_gesture": GestureConfig, "04_fusion": FusionConfig, "08_robustness": RobustnessConfig,
+    "03_train_gesture": GestureConfig, "04_fusion": FusionConfig, "05_train_emotion": EmotionConfig,
+    "08_robustness": RobustnessConfig,
 }  # fmt: skip
 
 
@@ -78,6 +81,17 @@ def config_of(task: str) -> type[Parameters] | None:
     return CONFIGS.get(task)
 
 
+def completed(task: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored run's parameters as they would be today: what has been added since has its default."""
+    config = config_of(task)
+    if config is None:
+        return dict(params)
+    try:
+        return config(**{name: value for name, value in params.items() if name in config.types()}).resolved().to_dict()
+    except (ValueError, KeyError):  # its values are no longer taken
+        return dict(params)
+
+
 def check_parameters(notebook: Path, options: Mapping[str, str]) -> dict[str, Any]:
     """All parameters of a run, typed; raises ValueError naming the parameter, what it takes and the nearest name."""
     kinds, defaults = notebook_parameters(notebook)
@@ -106,9 +120,9 @@ def run_notebook(name: str, options: Mapping[str, str], quiet: bool = False, cel
     so_far = "" if own else trained_so_far()
     run = run_for(notebook, values, so_far)
     if cell and run.id != cell:
-        raise ValueError(
-            f"this run would be {run.id}, but the grid planned {cell}: code, notebook or data changed since it was started, or"
-            " differ on this machine; start the grid again"
+        raise PlanChanged(
+            f"this run would be {run.id}, but the grid planned {cell}: code, notebook or data changed since the grid was"
+            " started, or differ on this machine; start the grid again"
         )
     again = notebook.stem not in TRAINED and not cell
     if run.done and not again:

@@ -16,7 +16,8 @@ from typing import Protocol
 
 from rich.console import Console
 
-from migstudy.execute import TRAINED, check_parameters, find_notebook, notebook_parameters, run_for, trained_so_far
+from migstudy.claims import PlanChanged
+from migstudy.execute import TRAINED, check_parameters, completed, find_notebook, notebook_parameters, run_for, trained_so_far
 from migstudy.grid import Grid
 from migstudy.interrupts import Background, interruptible
 from migstudy.run_state import state_of
@@ -85,7 +86,7 @@ def made_by_others(grid: Grid, jobs: Sequence[Job]) -> list[Job]:
         except ValueError:
             continue
         if kept.get("task") == grid.notebook.stem:
-            answered.add(same_question(kept["params"]))
+            answered.add(same_question(completed(grid.notebook.stem, kept["params"])))
     unfinished = zip(grid.cells, jobs, strict=True)
     return [job for cell, job in unfinished if job.run and not job.run.done and same_question(cell.params) in answered]
 
@@ -93,7 +94,8 @@ def made_by_others(grid: Grid, jobs: Sequence[Job]) -> list[Job]:
 def run_jobs(jobs: Sequence[Job], engine: Engine, title: str, console: Console | None = None) -> list[Outcome]:
     """Run what is not done, show how it goes, and return every job's outcome, in order; waits for cells in other hands.
 
-    Raises KeyboardInterrupt, when every cell started here has ended, saying how many are done.
+    Raises KeyboardInterrupt, when every cell started here has ended, saying how many are done; PlanChanged when code, notebook
+    or data changed meanwhile.
     """
     ends: dict[int, Outcome] = {}
     stop = Event()
@@ -103,6 +105,8 @@ def run_jobs(jobs: Sequence[Job], engine: Engine, title: str, console: Console |
             while todo:
                 for outcome in _round(engine, todo, stop, progress):
                     ends[outcome.job.number] = outcome
+                if changed := [outcome.said for outcome in ends.values() if outcome.end == "changed"]:
+                    raise PlanChanged(changed[0])
                 others = [job for job in todo if ends[job.number].end == "elsewhere"]
                 todo = _free(others, progress)
         except KeyboardInterrupt:

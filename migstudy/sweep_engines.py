@@ -19,7 +19,7 @@ from typing import Literal
 from joblib import Parallel, delayed, parallel_config
 
 from migstudy import paths
-from migstudy.claims import BUSY
+from migstudy.claims import BUSY, CHANGED
 from migstudy.interrupts import end_process
 from migstudy.run_state import FAILED, state_of
 from migstudy.runs import Run
@@ -47,10 +47,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job. elsewhere: another process works on it. seconds: of the process started for it, else 0."""
+    """What became of a job. elsewhere: another process works on it. changed: it is no longer what was planned.
+
+    seconds: of the process started for it, else 0.
+    """
 
     job: Job
-    end: Literal["done", "failed", "elsewhere", "stopped"]
+    end: Literal["done", "failed", "elsewhere", "stopped", "changed"]
     said: str = ""
     seconds: float = 0.0
 
@@ -70,15 +73,21 @@ class Local:
         threads = max(1, self.cores // together)
         devices: SimpleQueue[str] = SimpleQueue()
         gpus = _gpus()
+        changed = Event()
         for slot in range(together):
             devices.put(gpus[slot % len(gpus)] if len(gpus) > 1 else "")
 
         def one(job: Job) -> Outcome:
+            if changed.is_set():
+                return Outcome(job, "stopped")
             device = devices.get()
             try:
-                return run_job(job, threads, stop.is_set, {"CUDA_VISIBLE_DEVICES": device} if device else {})
+                outcome = run_job(job, threads, stop.is_set, {"CUDA_VISIBLE_DEVICES": device} if device else {})
             finally:
                 devices.put(device)
+            if outcome.end == "changed":  # so will be the rest
+                changed.set()
+            return outcome
 
         with parallel_config("threading", n_jobs=together):  # threads only start processes and wait
             yield from Parallel(return_as="generator_unordered", batch_size=1)(delayed(one)(job) for job in jobs)
@@ -176,7 +185,8 @@ def _run_job(job: Job, threads: int, stopped: Callable[[], bool], environment: M
     if process.returncode == BUSY:
         return Outcome(job, "elsewhere", "", seconds)
     said = said.strip().removeprefix("migstudy: ")[-2000:]
-    return Outcome(job, "failed", said or f"its process ended with {process.returncode}", seconds)
+    end = "changed" if process.returncode == CHANGED else "failed"
+    return Outcome(job, end, said or f"its process ended with {process.returncode}", seconds)
 
 
 def failure_of(run: Run) -> str:

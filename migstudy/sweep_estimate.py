@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from migstudy.execute import completed
 from migstudy.run_state import seconds_of
 from migstudy.runs import finished_runs
 
 # runs are alike when these agree, the best agreement first; a parameter that a task lacks agrees with itself
 _LIKENESS = (
-    ("the same but for the seed", None),
+    ("the same parameters but the seed", None),
     ("the same profile, model, data and epochs", ("profile", "model", "stream", "data", "epochs")),
     ("the same profile and model", ("profile", "model")),
     ("the same profile", ("profile",)),
@@ -30,7 +31,7 @@ class Estimate:
             except ValueError:  # a broken folder tells nothing
                 continue
             if kept.get("task") == task and (seconds := seconds_of(run)) is not None:
-                self.past.append((kept.get("params", {}), seconds))
+                self.past.append((completed(task, kept.get("params", {})), seconds))
 
     def seconds(self, params: Mapping[str, Any]) -> tuple[float | None, str]:
         """The median of the runs that are most alike, and what they have in common; None when there is none."""
