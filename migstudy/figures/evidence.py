@@ -1,0 +1,128 @@
+"""Win or lose, explained: which recognised gestures of a video, when, pushed which way; and what gives people away."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from migstudy.figures import style
+from migstudy.figures.data import short_name
+
+WIN, LOSE = style.BLUE, style.VERMILION
+_RESULTS = {1: "won", 0: "lost", -1: "result unknown"}
+
+
+@style.styled
+def draw_evidence(
+    events: Mapping[str, pd.DataFrame], results: Mapping[str, int], start: float, fps: float, seconds: Mapping[str, float], source: str
+) -> Figure:
+    """A block a video: above, each recognised gesture in its time with its push; below, the log odds as they add up.
+
+    events: name -> rows of `gesture_evidence.evidence` of one video (start, end in frames, gesture, probability, push). results:
+    name -> 1 won, 0 lost, -1 unknown. start: the model's `intercept`, the log odds of a silent video. seconds: length of each video.
+    """
+    if not events:
+        raise ValueError("no videos to draw; give the evidence of one at least")
+    heights = [h for rows in events.values() for h in (0.28 + 0.17 * max(len(rows), 1), 0.95)]
+    fig = style.new_figure(style.PAGE, sum(heights) + 0.75 + 0.3 * len(events))
+    axes = fig.subplots(2 * len(events), 1, height_ratios=heights, squeeze=False)[:, 0]
+    most = max([1e-6, *(float(rows["push"].abs().max()) for rows in events.values() if len(rows))])
+    reach = max(abs(start), *(float((start + rows["push"].cumsum()).abs().max()) if len(rows) else 0 for rows in events.values()))
+    for i, (name, rows) in enumerate(events.items()):
+        _draw_gestures(axes[2 * i], rows, fps, seconds[name], most)
+        logit = start + float(rows["push"].sum())
+        says = f"{1 / (1 + np.exp(-logit)):.0%} win"
+        axes[2 * i].set_title(f"{name}: {_RESULTS[results[name]]}, the model says {says} (log odds {logit:+.2f})")
+        _draw_sum(axes[2 * i + 1], rows, fps, seconds[name], start, 1.15 * reach)
+    axes[-1].set_xlabel("time in the video (s)")
+    style.add_source(fig, source)
+    return fig
+
+
+def _draw_gestures(ax: Axes, rows: pd.DataFrame, fps: float, seconds: float, most: float) -> None:
+    """One line a gesture, in order of time: its span, as strong in colour as its push, and what it is."""
+    for line, row in enumerate(rows.itertuples()):
+        begin, length = row.start / fps, (row.end - row.start + 1) / fps
+        colour = WIN if row.push > 0 else LOSE
+        ax.barh(line, length, left=begin, height=0.7, color=colour, alpha=0.2 + 0.8 * min(abs(row.push) / most, 1), linewidth=0)
+        right = begin + length / 2 < 0.62 * seconds
+        ax.annotate(
+            f"{short_name(row.gesture, 34)} ({row.probability:.0%})  {row.push:+.2f}", (begin + length if right else begin, line),
+            (3 if right else -3, 0), textcoords="offset points", va="center", ha="left" if right else "right", fontsize=6.5,
+        )  # fmt: skip
+    if not len(rows):
+        ax.text(0.5, 0.5, "no gesture was recognised", transform=ax.transAxes, ha="center", va="center", color=style.GREY)
+    ax.set_ylim(max(len(rows), 1) - 0.4, -0.6)
+    ax.set_xlim(0, seconds)
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(labelbottom=False)
+
+
+def _draw_sum(ax: Axes, rows: pd.DataFrame, fps: float, seconds: float, start: float, reach: float) -> None:
+    ends = (rows["end"].to_numpy(float) + 1) / fps
+    order = np.argsort(ends, kind="stable")
+    level = start + np.concatenate([[0.0], np.cumsum(rows["push"].to_numpy(float)[order])])
+    times = np.concatenate([[0.0], ends[order], [seconds]])
+    ax.axhspan(0, reach, color=WIN, alpha=0.07, linewidth=0)
+    ax.axhspan(-reach, 0, color=LOSE, alpha=0.07, linewidth=0)
+    ax.axhline(0, color=style.GREY, linewidth=0.6)
+    ax.step(times, np.append(level, level[-1]), where="post", color=style.INK)
+    ax.plot(0, start, "o", color=style.INK, markersize=3, clip_on=False)
+    ax.set_xlim(0, seconds)
+    ax.set_ylim(-reach, reach)
+    ax.set_ylabel("log odds\nof a win")
+    for word, place, side in (("win", 0.97, "top"), ("lose", 0.03, "bottom")):
+        colour = WIN if word == "win" else LOSE
+        ax.text(0.995, place, word, transform=ax.transAxes, ha="right", va=side, color=colour, fontsize=6.5)
+
+
+@style.styled
+def draw_privacy(probes: pd.DataFrame, subjects: Mapping[str, Mapping], source: str) -> Figure:
+    """Left: how often the person of a video is named rightly from each modality; right: each person's accuracy, by model.
+
+    probes: of `identity_probe.probe_table`. subjects: model -> the `subjects` of `evaluate_emotion`.
+    """
+    fig = style.new_figure(style.PAGE, 0.9 + max(0.34 * len(probes), 0.42 * len(subjects), 1.2))
+    left, right = fig.subplots(1, 2, width_ratios=(1, 1.25))
+    probes = probes.sort_values("top1", ignore_index=True)
+    place = np.arange(len(probes))
+    left.barh(place, probes["top1"], height=0.55, color=style.SKY)
+    bounds = np.abs(probes[["low", "high"]].to_numpy().T - probes["top1"].to_numpy())
+    left.errorbar(probes["top1"], place, xerr=bounds, fmt="none", ecolor=style.INK, linewidth=0.8)
+    chance = float(probes["chance"].iloc[0])
+    left.axvline(chance, color=style.VERMILION, linewidth=0.9, linestyle=(0, (3, 2)))
+    left.text(chance, -0.62, f" chance {chance:.1%}", color=style.VERMILION, fontsize=6.5, va="bottom")
+    left.set_yticks(place, probes["modality"])
+    left.set_ylim(-0.7, len(probes) - 0.4)
+    left.set_xlim(0, 1)
+    left.set_xlabel(f"videos whose person is named rightly\n(one of {int(probes['people'].iloc[0])} people; Wilson, 95 %)")
+    left.set_title("who it is")
+    for line, (name, found) in enumerate(subjects.items()):
+        _draw_people(right, line, found)
+    right.set_yticks(range(len(subjects)), [name.replace("_", " ") for name in subjects])
+    right.set_ylim(len(subjects) - 0.4, -0.6)
+    right.set_xlim(-0.03, 1.03)
+    right.axvline(0.5, color=style.GREY, linewidth=0.6)
+    right.set_xlabel("accuracy of win or lose, one dot a person;\nbar: mean ± sd over people, bracket: sd if all were alike")
+    right.set_title("and for whom it works")
+    style.add_source(fig, source)
+    return fig
+
+
+def _draw_people(ax: Axes, line: int, found: Mapping) -> None:
+    values = np.sort(np.asarray(found["accuracy"], float))
+    spread = np.zeros(len(values))
+    for value in np.unique(values):
+        same = np.flatnonzero(values == value)
+        spread[same] = np.linspace(-0.3, 0.3, len(same)) if len(same) > 1 else 0
+    ax.plot(values, line + spread, "o", color=style.SKY, markersize=2.2, markeredgewidth=0)
+    if found["sd"] is not None:
+        ax.errorbar(found["mean"], line, xerr=found["sd"], fmt="o", color=style.INK, markersize=3.5, linewidth=1.1)
+    if found["sd_alike"] is not None:
+        for side in (-1, 1):
+            ax.plot(2 * [found["mean"] + side * found["sd_alike"]], [line - 0.18, line + 0.18], color=style.VERMILION, linewidth=0.9)
