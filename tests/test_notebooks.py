@@ -29,6 +29,7 @@ PROMISED = {
     "01_dataset": {"dataset_classes", "dataset_lengths", "dataset_clip", "data_check"},
     "02_representation": {"topologies", "adjacency", "sampling", "interpolation", "heatmaps", "label_similarity"},
     "03_train_gesture": set(),
+    "05_train_emotion": set(),
     "06_ablations": {"ablation", "table_ablation"},
     "07_paper_tables": {"published", "confusion", "per_class", "training_curves", "table_streams", "table_recordings"},
     "08_robustness": {"robustness", "difficulty", "table_robustness", "table_difficulty", "table_emotion_effect"},
