@@ -117,6 +117,7 @@ def face_tokens(
             with tqdm(desc="face tokens", total=len(left), disable=not progress, unit="window") as bar:
                 for video, face in faces.items():
                     missing = [row for row, record in enumerate(rows[video]) if record in left]
+                    left.difference_update(rows[video])  # the same film under two ids is looked at once
                     for row, values in zip(missing, _windows(model, face, missing, spec, shape, batch_size), strict=True):
                         store.append([rows[video][row]], values[None])
                         bar.update()
