@@ -137,8 +137,8 @@ class MultiScaleTemporal(nn.Module):
 class TemporalConv(nn.Linear):
     """Convolution over time, zeros beyond both ends: (N, T, V, C) -> (N, ceil(T / stride), V, C).
 
-    A matrix product of the shifted frames: channels stay last, as attention wants them, and torch 2.15 on a CPU, whose oneDNN
-    convolution crashed in the backward pass of this layer ("double free"), is left out of it.
+    A matrix product of the shifted frames: channels stay last, as attention wants them. (Conv2d of torch 2.15 on such maps, split
+    by channel, crashed on the CPU in the backward pass; copied to channels first it did not.)
     """
 
     def __init__(self, channels: int, kernel: int, dilation: int, stride: int) -> None:
