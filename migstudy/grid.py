@@ -32,6 +32,7 @@ from migstudy.execute import check_parameters, config_of, find_notebook, noteboo
 from migstudy.runs import same_question
 
 _KEYS = ("notebook", "title", "base", "axes", "seeds", "include", "exclude")
+_QUOTES = "; YAML reads no, off, yes and on as truth values: put them in quotes"
 Values = dict[str, Any]
 
 
@@ -155,8 +156,8 @@ class _Reader:
         if not variants:
             self.fail("", "it has no cells")
         order = sorted({seed for own in seeds.values() for seed in own}) or [None]
-        asked = [(seed, name) for seed in order for name, own in seeds.items() if seed in own or not own and seed is order[0]]
-        cells = [self.cell(name, variants[name], seed if seeds[name] else None) for seed, name in asked]
+        asked = [(name, seed) for seed in order for name, own in seeds.items() if seed in own or not own and seed is order[0]]
+        cells = [self.cell(name, variants[name], seed if seeds[name] else None) for name, seed in asked]
         self.distinct(cells)
         return Grid(self.path, self.notebook, str(self.content.get("title") or self.path.stem), variants, seeds, tuple(cells))
 
@@ -165,8 +166,7 @@ class _Reader:
         if not self.axes:
             return {} if self.content.get("include") else {"base": {}}
         excludes = [self.excluded(number, given) for number, given in enumerate(self.listed("exclude"), 1)]
-        used, found = set(), {}
-        alone = len(self.axes) == 1
+        used, found, alone = set(), {}, len(self.axes) == 1
         for chosen in itertools.product(*(axis.items() for axis in self.axes.values())):
             names = dict(zip(self.axes, (name for name, _ in chosen), strict=True))
             values: Values = {}
@@ -187,7 +187,8 @@ class _Reader:
     def axis(self, name: str, given: Any) -> dict[str, Values]:
         where = f"axis {name}"
         if isinstance(given, dict):
-            return {str(name): self.typed(f"{where}, {name}", self.mapping(where, values)) for name, values in given.items()}
+            named = self.mapping(where, given)
+            return {name: self.typed(f"{where}, {name}", self.mapping(where, values)) for name, values in named.items()}
         if not isinstance(given, list) or not given:
             self.fail(where, "give a list of values, or named variants, each with its parameters")
         values = [self.typed(where, {name: value}) for value in given]
@@ -231,8 +232,7 @@ class _Reader:
                 text = isinstance(value, str)
                 result[name] = parsed(name, value, self.kinds) if text else checked(name, value, self.kinds[name])
             except ValueError as error:
-                hint = "; YAML reads no, off, yes and on as truth values: put them in quotes" if isinstance(value, bool) else ""
-                self.fail(where, f"{error}{hint}")
+                self.fail(where, f"{error}{_QUOTES if isinstance(value, bool) else ''}")
         return result
 
     def seed_list(self, where: str, given: Any) -> tuple[int, ...]:
@@ -251,7 +251,7 @@ class _Reader:
         if given is None:
             return {}
         if not isinstance(given, dict) or any(not isinstance(name, str) for name in given):
-            self.fail(where, "give names and values")
+            self.fail(where, f"give names and values{_QUOTES}")
         return given
 
     def listed(self, key: str) -> Sequence[Any]:
