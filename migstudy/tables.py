@@ -140,7 +140,7 @@ def recordings_table() -> pd.DataFrame:
     rows = []
     for title, file in RECORDINGS.items():
         kinds: dict[str, list[Run]] = {}
-        for run in runs_of_data(file):
+        for run in heatmap_runs(file):
             kinds.setdefault(same_question(without_seed(params_of(run))), []).append(run)
         for runs in kinds.values() or [[]]:
             settings = {k: str(params_of(runs[0])[k]) if runs else "–" for k in ("projection", "train_size", "crop_area", "epochs")}
@@ -148,9 +148,14 @@ def recordings_table() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def heatmap_runs(data: str) -> list[Run]:
+    """The finished runs on a dataset that saw it as heatmaps; for graph networks see `recordings_table`."""
+    return [run for run in runs_of_data(data) if params_of(run).get("model", "posec3d") == "posec3d"]
+
+
 def recordings_sources() -> dict[str, object]:
     """The sidecar of the recordings' table."""
-    runs = [run for file in RECORDINGS.values() for run in runs_of_data(file)]
+    runs = [run for file in RECORDINGS.values() for run in heatmap_runs(file)]
     return {"title": "The same notebook on public recordings", "source": " and ".join(RECORDINGS), "run_ids": [r.id for r in runs]}
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from migstudy.published import COLUMNS, MODALITIES, TEST_CLIPS, load_published
+from migstudy.published import COLUMNS, MODALITIES, TEST_CLIPS, UCLA_COLUMNS, load_published, load_published_ucla
 
 
 def test_table_is_complete():
@@ -30,3 +30,11 @@ def test_challenge_accuracies_are_counts_of_its_test_set(method, correct):
     assert row["protocol"] == "MiGA test"
     digits = len(str(row["top1"]).split(".")[1])
     assert abs(100 * correct / TEST_CLIPS["MiGA test"] - row["top1"]) < 10**-digits
+
+
+def test_the_ladder_on_northwestern_ucla():
+    table = load_published_ucla()
+    assert tuple(table.columns) == UCLA_COLUMNS and table["top1"].is_monotonic_decreasing
+    assert table[["method", "year", "top1", "source"]].notna().all().all() and table["source"].str.contains("arXiv:").all()
+    assert table["top1"].between(70, 97).all() and table["method"].iloc[0] == "CTR-GCN"
+    assert not table.duplicated(["method", "streams"]).any()
