@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 
 import av
 import numpy as np
@@ -50,6 +51,32 @@ def test_same_bytes_on_one_worker_and_when_added_later(release, tmp_path):
     simulate(later, "smoke", 1, workers=1, extras=("faces", "truth"), **TINY)
     assert digest(later) == digest(release)
     assert (later / "simulation.json").read_bytes() == (release / "simulation.json").read_bytes()
+
+
+def test_what_films_alone_use_may_change_until_there_are_films(tmp_path):
+    root = simulate(tmp_path / "d", "smoke", 1, workers=1, **TINY)
+    skeletons = {p: p.read_bytes() for p in root.glob("imigue_skeleton_*/*/*")}
+    lower = TINY | {"rgb_height": 32}
+    simulate(root, "smoke", 1, workers=1, extras=("rgb",), **lower)
+    assert {frames_of(film).shape[1] for film in find_films(root).values()} == {32}
+    assert skeletons == {p: p.read_bytes() for p in root.glob("imigue_skeleton_*/*/*")}
+    with pytest.raises(ValueError, match="another config"):
+        simulate(root, "smoke", 1, workers=1, extras=("rgb",), **TINY)
+    with pytest.raises(ValueError, match="another config"):
+        simulate(root, "smoke", 1, workers=1, **lower | {"amplitude": 2.0})
+
+
+def test_films_begun_at_one_height_go_on_at_it(tmp_path):
+    root = simulate(tmp_path / "e", "smoke", 1, workers=1, **TINY)
+    lower = TINY | {"rgb_height": 32}
+    simulate(root, "smoke", 1, workers=1, extras=("rgb",), **lower)
+    whole = digest(root)
+    marker = root / "simulation.json"
+    told = json.loads(marker.read_text())
+    marker.write_text(json.dumps(told | {"extras": ["truth"]}))  # as a run leaves it that was killed after two films
+    next(root.rglob("*.mp4")).unlink()
+    simulate(root, "smoke", 1, workers=1, extras=("rgb",), **lower)
+    assert digest(root) == whole and json.loads(marker.read_text()) == told
 
 
 def test_identity_free_films_show_everybody_alike(tmp_path):
