@@ -142,6 +142,9 @@ def read_emotion_videos(
         raise ProtocolError(f"unknown protocol {protocol!r}; choose auto, {', '.join(PROTOCOLS)}")
     found = (root / VIDEO_TABLE, *sorted(root.glob(f"*/{VIDEO_TABLE}")))
     path = resolve(table) if table else next((p for p in found if p.is_file()), None)
+    begun = root / f"{SIMULATION_FILE}.partial"
+    if begun.is_file():
+        raise ReleaseError([Problem(begun, "the simulation of this folder is unfinished", "run it again")])
     if path is None or not path.is_file():
         fix = "put the full release's table there, or pass table= with video_id, subject_id and win_or_lose"
         raise ReleaseError([Problem(path or root / VIDEO_TABLE, "is missing, so no video has a result", fix)])

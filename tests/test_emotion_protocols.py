@@ -68,7 +68,8 @@ def test_why_the_protocols_must_not_mix():
 def test_own_folders_simulated_folders_and_wrong_names(tmp_path):
     root = write_release(tmp_path / "mine")
     own = read_emotion_videos(root)
-    assert type(own) is FolderVideos and own.protocol.startswith("folders:mine-") and own.counts() == {"train": 3, "val": 1, "test": 2}
+    assert type(own) is FolderVideos and own.protocol.startswith("folders:mine-")
+    assert own.counts() == {"train": 3, "val": 1, "test": 2}
     with pytest.raises(ProtocolError, match="not simulated"):
         read_emotion_videos(root, "simulated")
     facts = {"format": 3, "profile": "quick", "seed": 4, "config": {"fps": 25}}
@@ -77,6 +78,10 @@ def test_own_folders_simulated_folders_and_wrong_names(tmp_path):
     assert type(made) is SimulatedVideos and made.protocol.startswith("simulated:quick-seed4-")
     (root / "simulation.json").write_text(json.dumps(facts | {"config": {"fps": 30}}))
     assert read_emotion_videos(root).protocol != made.protocol
+    (root / "simulation.json.partial").write_text("{}")
+    with pytest.raises(ReleaseError, match="is unfinished; run it again"):
+        read_emotion_videos(root)
+    (root / "simulation.json.partial").unlink()
     for name in ("cvpr", "challenge", "folders"):
         with pytest.raises(ProtocolError, match="is simulated"):
             read_emotion_videos(root, name)
