@@ -43,8 +43,8 @@ Gender and CelebA's 40 attributes (less `Male`, which Gender is): two logits, ab
 PRESETS: dict[str, dict[str, Any]] = {
     "swinface_t": {},
     "small": {
-        "size": 56, "patch": 4, "base_channels": 40, "depths": (2, 2), "heads": (2, 4), "feature_dim": 48,
-        "dropout": 0.0, "drop_path": 0.0, "init_std": None,
+        "size": 56, "patch": 4, "base_channels": 40, "depths": (1, 2), "heads": (2, 4), "feature_dim": 48,
+        "dropout": 0.0, "drop_path": 0.0,
     },
 }  # fmt: skip
 """Arguments of `SwinFace`: the published model (112 x 112), and one for two cores (56 x 56; ours)."""
@@ -63,9 +63,8 @@ class SwinFace(StudyModel):
 
     branches: names of the tasks of each branch; a task has two outputs, `Age` one, `Expression` num_classes, and those of
     `sizes` as many as it says. size, patch: px. base_channels, depths, heads, window: of the Swin transformer. feature_dim: E.
-    dropout: within the branches, after each of their two layers (tokens come after it). drop_path: stochastic depth. init_std:
-    of linear layers' first weights; None: 1 / sqrt(inputs), without which narrow branches hardly begin to learn. The defaults
-    are the published Swin-T model (67.4 M parameters in use); `PRESETS` holds a smaller one.
+    dropout: within the branches, after each of their two layers (tokens come after it). drop_path: stochastic depth. The
+    defaults are the published Swin-T model (67.4 M parameters in use); `PRESETS` holds a smaller one.
     """
 
     def __init__(
@@ -83,7 +82,6 @@ class SwinFace(StudyModel):
         feature_dim: int = 512,
         dropout: float = 0.5,
         drop_path: float = 0.1,
-        init_std: float | None = 0.02,
     ) -> None:
         super().__init__()
         self.branches = tuple(tuple(tasks) for tasks in branches)
@@ -103,7 +101,7 @@ class SwinFace(StudyModel):
         self.tss = Branches(TaskSubnet(feature_dim, dropout) for _ in self.branches)
         self.om = nn.Module()
         self.om.output_fcs = nn.ModuleList(nn.Linear(feature_dim, count) for count in self.sizes.values())
-        self.apply(lambda module: _initialise(module, init_std))
+        self.apply(_initialise)
 
     def forward(self, faces: Tensor) -> ModelOutput:
         """Raises ValueError when the faces are not (N, 3, size, size)."""
@@ -220,10 +218,10 @@ def _shares(total: int, parts: Sequence[int]) -> list[int]:
     return shares
 
 
-def _initialise(module: nn.Module, std: float | None) -> None:
+def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear):
         # the original's truncated normal has its bounds 100 sigma away, and now and then draws them
-        nn.init.normal_(module.weight, std=module.in_features**-0.5 if std is None else std)
+        nn.init.normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 
