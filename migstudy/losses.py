@@ -67,7 +67,8 @@ class GestureLoss(nn.Module):
     label_loss: 'none', 'mse', 'cosine' or 'contrastive'; label_vectors: (C, D) from `get_label_embeddings`, needed unless
     'none'. weight: None takes the published 20 for mse and 1 for the others. label_smoothing in [0, 1) and class_weights
     (C,) act on the cross entropy alone; long_tail takes its place. parts: detached scalars 'cross_entropy', or the loss in
-    its place by name, and, where used, 'label_embedding' (before its weight). Raises ValueError for settings that do not fit each other and for an output without embedding.
+    its place by name, and, where used, 'label_embedding' (before its weight). Raises ValueError for settings that do not fit
+    each other and for an output without embedding.
     """
 
     def __init__(

@@ -1,5 +1,6 @@
 """The second stage: tau-normalised and retrained classifiers, on a layer alone and in the training loop."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -123,6 +124,27 @@ def test_the_second_stage_changes_the_classifier_alone(toy, classifier):
     stored = pd.read_parquet(two.path("scores.parquet"))
     stored = stored[stored["split"] == "test"]
     assert (again["label"].to_numpy() == stored["label"].to_numpy()).all()
+
+
+def test_retraining_goes_on_where_it_was_killed(toy, monkeypatch):
+    config = tiny(data=toy, epochs=1, classifier="retrained", retrain_epochs=3)
+    whole = load_file(train(config).path("model.safetensors"))
+    validate, seen = decoupled._Retraining.validate, []
+
+    def killed(self, model, accelerator):
+        seen.append(1)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return validate(self, model, accelerator)
+
+    other = dataclasses.replace(config, run_dir="again")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(decoupled._Retraining, "validate", killed)
+        train(other)
+    run = train(other)
+    again = load_file(run.path("model.safetensors"))
+    assert len(pd.read_csv(run.path("classifier/log.csv"))) == 3
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
 @pytest.mark.parametrize("loss", ["class_balanced", "focal", "logit_adjusted", "ldam"])
