@@ -121,6 +121,11 @@ def make_graph_input(in_space: bool):
     return figures.draw_input(np.moveaxis(moving, -1, 0)[..., None], topology, SOURCE)
 
 
+def make_pictures():
+    scene = np.linspace(-2, 2, 3 * 6 * 40 * 40).reshape(3, 6, 40, 40)
+    return figures.draw_pictures(scene, 4, SOURCE, training=[scene[..., ::-1]])
+
+
 def make_interpolation():
     values, scores = 400 + 50 * np.sin(np.arange(20) / 4), np.full(20, 0.9)
     scores[[6, 7, 8, 14]] = 0
@@ -135,6 +140,7 @@ FIGURES = {
     "sampling": lambda: figures.draw_sampling(),
     "interpolation": make_interpolation,
     "heatmaps": make_heatmaps,
+    "pictures": lambda: make_pictures(),
     "graph_input": lambda: make_graph_input(False),
     "graph_input_3d": lambda: make_graph_input(True),
     "class_histogram": lambda: figures.draw_class_histogram(make_report().class_histogram, SOURCE),
