@@ -1,7 +1,7 @@
 """How well what a model sees of a video tells people apart: a linear probe, asked about one video at a time.
 
-A video is left out; a linear discriminant analysis (shrunk covariance, Ledoit and Wolf 2004; equal priors) that knows one or more
-other videos of every person says who it shows. Whoever can be told apart can be recognised, whether or not anybody wanted that.
+A video is left out; a linear discriminant analysis (one covariance within people, shrunk as by Ledoit and Wolf 2004; equal priors)
+that knows one or more other videos of every person says who it shows. Whoever can be told apart can be recognised, whether or not anybody wanted that.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ def identity_probe(embeddings: np.ndarray, people: np.ndarray) -> Probe:
     with fewer than two people of two videos.
     """
     from scipy.stats import binom
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     people = np.asarray(people).astype(str)
     x = np.asarray(embeddings, float)
@@ -63,18 +62,29 @@ def identity_probe(embeddings: np.ndarray, people: np.ndarray) -> Probe:
     for i in np.flatnonzero(whole):
         rest = whole.copy()
         rest[i] = False
-        if people[i] not in people[rest]:
-            continue
-        known = np.unique(people[rest])
-        probe = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto", priors=np.full(len(known), 1 / len(known)))
-        scores = probe.fit(x[rest], people[rest]).decision_function(x[i : i + 1])[0]
-        if scores.ndim == 0:  # two people: one number, towards the second
-            scores = np.array([-scores, scores])
-        ranks[i] = 1 + (scores > scores[np.searchsorted(known, people[i])]).sum()
+        if people[i] in people[rest]:
+            distance, known = _distances(x[i], x[rest], people[rest])
+            ranks[i] = 1 + (distance < distance[np.searchsorted(known, people[i])]).sum()
     right = int((ranks == 1).sum())
     top1, low, high = wilson_interval(right, len(x))
     p = float(binom.sf(right - 1, len(x), 1 / len(names)))
     return Probe(float(top1), float(low), float(high), 1 / len(names), float(np.median(ranks)), len(x), len(names), p)
+
+
+def _distances(video: np.ndarray, x: np.ndarray, people: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Squared Mahalanobis distances of a video (D,) to the means of all people, (P,), and their names, sorted."""
+    from sklearn.covariance import ledoit_wolf
+
+    known, owner = np.unique(people, return_inverse=True)
+    means = np.zeros((len(known), x.shape[1]))
+    np.add.at(means, owner, x)
+    means /= np.bincount(owner)[:, None]
+    within = x - means[owner]
+    several = np.bincount(owner)[owner] > 1  # who has one video only tells nothing of how a person varies
+    covariance = ledoit_wolf(within[several], assume_centered=True)[0] if several.any() else np.eye(x.shape[1])
+    covariance += 1e-6 * max(np.trace(covariance) / len(covariance), 1e-6) * np.eye(len(covariance))
+    away = video - means
+    return (away * np.linalg.solve(covariance, away.T).T).sum(1), known
 
 
 def video_embeddings(config: EmotionConfig, data: EmotionData, features: EmotionFeatures) -> dict[str, np.ndarray]:
