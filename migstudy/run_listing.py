@@ -133,7 +133,7 @@ def compare(runs: Sequence[Listed]) -> pd.DataFrame:
     rows: dict[str, list[Any]] = {}
     for name in dict.fromkeys(name for one in runs for name in one.params):
         rows[name] = [one.params.get(name, "–") for one in runs]
-    for name, kind in (("notebook", "task"), ("data", "data"), ("code", "code"), ("commit", "commit")):
+    for name, kind in (("notebook", "task"), ("data fingerprint", "data"), ("code", "code"), ("commit", "commit")):
         rows[name] = [str(getattr(one, kind))[:12] for one in runs]
     rows = {name: values for name, values in rows.items() if len(set(map(repr, values))) > 1}
     numbers = dict.fromkeys(name for one in runs for name, value in one.metrics.items() if isinstance(value, (int, float)))

@@ -112,7 +112,7 @@ def run_jobs(jobs: Sequence[Job], engine: Engine, title: str, console: Console |
         except KeyboardInterrupt:
             done = sum(bool(job.run and job.run.done) for job in jobs)
             raise KeyboardInterrupt(
-                f"stopped with {done} of {len(jobs)} cells done; those that ran go on from their last epoch: the same command"
+                f"stopped with {done} of {len(jobs)} cells done; the same command goes on where it was"
             ) from None
         progress.say(progress.summary())
     return [ends[job.number] for job in jobs]

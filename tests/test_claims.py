@@ -16,7 +16,7 @@ from migstudy.claims import Claim, Claimed, holder_of
 from migstudy.run_state import attempts, mark_failed, note_attempt, seconds_of, state_of
 from migstudy.runs import Run
 
-HOLD = "from pathlib import Path; import sys, time\nfrom migstudy.claims import Claim\nClaim.take(Path(sys.argv[1])); print('held', flush=True); time.sleep(600)"
+HOLD = "from pathlib import Path; import sys, time\nfrom migstudy import claims\nclaims.Claim.take(Path(sys.argv[1])); time.sleep(600)"
 
 
 @pytest.fixture

@@ -2,17 +2,27 @@
 
 import json
 import os
+import re
 import signal
 
 import psutil
 import pytest
 from projects import ROOT, is_running, start, wait_for, write_notebook, write_training_notebook
 from toy import save_toy
+from typer.testing import CliRunner
 
-from migstudy import runs
-from migstudy.sweep import run_cells
+from migstudy import runs, sweep_engines
+from migstudy.cli import app
+from migstudy.run_state import attempts, state_of
+from migstudy.sweep import run_cells, run_jobs
+from migstudy.sweep_engines import Job, Local, Outcome
+from migstudy.sweep_estimate import Estimate, duration
 
-WORK = "import pathlib\nwith pathlib.Path(f'ran_{n}').open('a') as f:\n    f.write('x')\nassert n != 2, 'two is bad'"
+WORK = """import pathlib
+with pathlib.Path(f"ran_{n}").open("a") as stream:
+    stream.write("x")
+assert n != 2 or pathlib.Path("ok").exists(), "two is bad"
+"""
 SLEEP = "import os, pathlib, time\npathlib.Path(f'pid_{n}').write_text(str(os.getpid()))\ntime.sleep(600)"
 
 
@@ -23,16 +33,53 @@ def project(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_failing_cell_stops_nothing_and_is_reported(project):
+def sweep(*words):
+    return CliRunner().invoke(app, ["sweep", *map(str, words)])
+
+
+def test_a_failing_cell_stops_nothing_is_reported_and_tried_again_only_when_asked(project):
+    """One grid through its whole life: a failure, a resumed command, a changed notebook."""
+    notebook = write_notebook(project, "90_work", WORK)
+    grid = project / "grid.yaml"
+    grid.write_text("notebook: 90_work\ntitle: Three\naxes: {n: [1, 2, 3]}")
+    ran = lambda: "".join((project / f"ran_{n}").read_text() for n in (1, 2, 3) if (project / f"ran_{n}").exists())  # noqa: E731
+
+    shown = sweep(grid, "--dry-run")
+    assert shown.exit_code == 0 and len(re.findall(r"^missing +n=\d", shown.output, re.M)) == 3, shown.output
+    assert "3 to run; how long cannot be told" in shown.output and not (project / "runs").exists()
+
+    first = sweep(grid, "--workers", 2)
+    assert first.exit_code == 1 and "2 of 3 cells are done (2 run by this command)" in first.output
+    assert "FAILED n=2\n90_work.ipynb failed in cell 3: AssertionError: two is bad" in first.output and ran() == "xxx"
+    assert "Three: 3 cells, 0 done before" in first.output
+    assert re.search(r"^\d\d:\d\d:\d\d failed: n=2: 90_work", first.output, re.M)
+    shown = sweep(grid, "--dry-run").output
+    assert len(re.findall("^done", shown, re.M)) == 2 and re.search("^failed +n=2", shown, re.M) and "nothing is left" in shown
+
+    (project / "ok").touch()
+    again = sweep(grid, "--workers", 2, "--resume")
+    assert again.exit_code == 1 and ran() == "xxx" and "failed before; --retry-failed tries again" in again.output
+    mended = sweep(grid, "--workers", 2, "--retry-failed")
+    assert mended.exit_code == 0 and ran() == "xxxx" and "3 of 3 cells are done (1 run by this command)" in mended.output
+
+    before = {run.id for run in runs.finished_runs()}
+    content = json.loads(notebook.read_text())
+    content["cells"][1]["source"] += "\nprint('changed')"
+    notebook.write_text(json.dumps(content))
+    refused = sweep(grid)
+    assert refused.exit_code == 2 and ran() == "xxxx" and len(refused.output.strip().splitlines()) == 1
+    assert "3 of 3 cells were finished by another version of the notebook or the code (first: n=1)" in refused.output
+    used = sweep(grid, "--older", "use")
+    assert used.exit_code == 0 and "3 left as another version made them" in used.output
+    assert {run.id for run in runs.finished_runs()} == before, "nothing is lost"
+
+
+def test_bad_cells_given_by_hand_fail_alone(project):
     write_notebook(project, "90_work", WORK)
-    cells = [{"n": str(n)} for n in (1, 2, 3)] + [{"m": "4"}]
-    failed = run_cells("90_work", cells, workers=2)
+    failed = run_cells("90_work", [{"n": "1"}, {"m": "4"}, {"n": "2"}], workers=2)
     said = {json.dumps(cell): text for cell, text in failed}
     assert said.keys() == {'{"n": "2"}', '{"m": "4"}'}
-    assert "90_work.ipynb failed in cell 3: AssertionError: two is bad" in said['{"n": "2"}']
-    assert "there is no parameter 'm'" in said['{"m": "4"}']
-    assert sorted(p.name for p in project.glob("ran_*")) == ["ran_1", "ran_2", "ran_3"]
-    assert len(runs.finished_runs()) == 2 and len(list(project.glob("runs/*/failed.ipynb"))) == 1
+    assert "AssertionError: two is bad" in said['{"n": "2"}'] and "there is no parameter 'm'" in said['{"m": "4"}']
 
 
 def test_finished_cells_are_skipped_and_the_rest_done(project):
@@ -57,24 +104,44 @@ def test_an_unknown_notebook_is_refused_at_once(project):
     assert run_cells("90_none", []) == []
 
 
+@pytest.mark.parametrize(("words", "message"), [
+    (("grid", "--backend", "slurm"), "--backend slurm: it takes local, joblib, dask"),
+    (("grid", "--older", "never"), "--older never: it takes refuse, again, use"),
+    (("grid", "--backend", "dask"), "--backend dask and --scheduler ADDRESS go together"),
+    (("grid", "--scheduler", "tcp://x:1"), "go together"),
+    (("nothing",), "no grid 'nothing'"),
+    (("grid", "-p", "m=1"), "no parameter 'm'; did you mean 'n'"),
+])  # fmt: skip
+def test_nonsense_is_refused_in_one_line(project, words, message):
+    write_notebook(project, "90_none")
+    (project / "grids").mkdir()
+    (project / "grids" / "grid.yaml").write_text("notebook: 90_none\naxes: {}")
+    result = sweep(*words)
+    assert result.exit_code == 2 and message in result.output and len(result.output.strip().splitlines()) == 1
+    assert not (project / "runs").exists()
+
+
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_an_end_ends_the_cells_and_their_kernels(project, name):
     write_notebook(project, "90_sleep", SLEEP)
-    code = "from migstudy.sweep import run_cells; run_cells('90_sleep', [{'n': str(n)} for n in range(6)], workers=2)"
-    process = start(project, "-c", code)
+    grid = project / "grid.yaml"
+    grid.write_text("notebook: 90_sleep\naxes: {n: [0, 1, 2, 3, 4, 5]}")
+    process = start(project, "-m", "migstudy", "sweep", str(grid), "--workers", "2")
     kernels = [project / "pid_0", project / "pid_1"]
     wait_for(lambda: all(k.exists() and k.read_text() for k in kernels), process)
     started = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
     assert len(started) >= 4, "two cells and their kernels"
     try:
         process.send_signal(getattr(signal, name))
-        process.communicate(timeout=60)
-        assert process.returncode != 0
-        wait_for(lambda: not any(map(is_running, started)), seconds=30)
+        said = process.communicate(timeout=100)[1]
+        assert process.returncode == 130 and not any(map(is_running, started)), "it waits until they have ended"
     finally:  # a failing test leaves nobody asleep
         for pid in filter(is_running, [process.pid, *started]):
             os.kill(pid, signal.SIGKILL)
+    assert "stopped with 0 of 6 cells done" in said and "Traceback" not in said and "zmq" not in said.lower()
     assert not list(project.glob("runs/*/DONE")) and not (project / "pid_2").exists()
+    assert not list(project.glob("runs/*/claim*")) and not list(project.glob("runs/*/.*partial*"))
+    assert {state_of(runs.Run(folder)) for folder in project.glob("runs/*")} == {"broken"}
 
 
 def test_a_terminal_that_was_told_to_close_alone_stays_so(project):
@@ -90,3 +157,92 @@ def test_handlers_are_as_before_afterwards(project):
     write_notebook(project, "90_none")
     run_cells("90_none", [])
     assert {n: signal.getsignal(n) for n in before} == before and "MIGSTUDY_COMMAND" not in os.environ
+
+
+# -- without kernels -------------------------------------------------------------------------------------------------
+
+
+def job(project, number: int, **more) -> Job:
+    return Job(number, f"n={number}", str(project / "notebooks" / "90_none.ipynb"), {"n": str(number)},
+               runs.Run(project / "runs" / f"90_none-{number}"), **more)  # fmt: skip
+
+
+def test_cells_in_other_hands_are_waited_for_and_taken_over_from_the_dead(project, monkeypatch, capsys):
+    write_notebook(project, "90_none")
+    asked = []
+
+    def others(job: Job, threads, stopped, environment=None) -> Outcome:
+        asked.append(job.number)
+        if job.number == 1 and asked.count(1) == 1:
+            job.run.folder.mkdir(parents=True)
+            job.run.path("claim").write_text("{}")  # somebody works on it ...
+            os.utime(job.run.path("claim"), (0, 0))  # ... and has died
+            return Outcome(job, "elsewhere")
+        return Outcome(job, "done", "", 1.0)
+
+    monkeypatch.setattr(sweep_engines, "run_job", others)
+    outcomes = run_jobs([job(project, n) for n in range(3)], Local(2), "three")
+    assert [outcome.end for outcome in outcomes] == ["done"] * 3 and sorted(asked) == [0, 1, 1, 2]
+
+
+def test_a_change_of_the_code_stops_the_grid_with_one_message(project, monkeypatch):
+    from migstudy.claims import PlanChanged
+
+    write_notebook(project, "90_none")
+    asked = []
+    monkeypatch.setattr(sweep_engines, "run_job", lambda job, *a: asked.append(job) or Outcome(job, "changed", "code changed"))
+    with pytest.raises(PlanChanged, match="code changed"):
+        run_jobs([job(project, n) for n in range(9)], Local(1), "nine")
+    assert len(asked) == 1
+
+
+def test_a_cell_that_cannot_start_is_one_failure(project, monkeypatch):
+    import errno
+
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sweep_engines.subprocess, "Popen", full)
+    outcome = sweep_engines.run_job(job(project, 1), 1, lambda: False)
+    assert outcome.end == "failed" and "could not be started: [Errno 28] No space left" in outcome.said
+
+
+def test_a_cell_says_which_run_it_must_be(project):
+    write_notebook(project, "90_none")
+    result = CliRunner().invoke(app, ["run", "90_none", "--cell", "90_none-0123456789ab", "--quiet"])
+    assert result.exit_code == 78 and "the grid planned 90_none-0123456789ab: code, notebook or data changed" in result.output
+    assert not (project / "runs").exists()
+
+
+def test_a_broken_folder_fails_alone(project, monkeypatch):
+    write_notebook(project, "90_none")
+    grid = project / "grid.yaml"
+    grid.write_text("notebook: 90_none\naxes: {n: [1, 2]}")
+    from migstudy.grid import read_grid
+    from migstudy.sweep import plan_grid
+
+    broken = plan_grid(read_grid(grid))[0].run
+    broken.folder.mkdir(parents=True)
+    broken.path("params.json").write_text('{"task": "90')
+    jobs = plan_grid(read_grid(grid))
+    assert jobs[0].run is None and "params.json cannot be read" in jobs[0].problem and "delete" in jobs[0].problem and jobs[1].run
+    assert "params.json cannot be read" in sweep(grid, "--dry-run").output
+    assert broken.path("params.json").read_text() == '{"task": "90'
+
+
+def test_estimates_come_from_the_runs_that_are_most_alike(project):
+    write_notebook(project, "90_none")
+    for n, (seed, seconds) in enumerate([(0, 10), (1, 30), (0, 500)]):
+        run = runs.Run(project / "runs" / f"r{n}")
+        run.write_json("params.json", {"task": "90_none", "params": {"n": n // 2, "seed": seed, "profile": "quick"}})
+        run.write_json("attempts.json", {"attempts": [{"seconds": seconds, "end": "done"}]})
+        run.path("DONE").touch()
+    estimate = Estimate("90_none")
+    assert estimate.seconds({"n": 0, "seed": 7, "profile": "quick"}) == (20, "the same parameters but the seed")
+    assert estimate.seconds({"n": 9, "seed": 0, "profile": "quick"})[0] == 30
+    assert estimate.seconds({"n": 0, "seed": 0, "profile": "paper"}) == (None, "")
+    said = estimate.total([{"n": 0, "seed": s, "profile": "quick"} for s in range(5)], 2)
+    assert said.startswith("5 to run, about 60 s at 2 at a time, by the medians of finished runs with the same parameters but")
+    assert "nothing is known of 1" in estimate.total([{"n": 0, "profile": "quick"}, {"n": 0, "profile": "paper"}], 1)
+    assert [duration(s) for s in (8.4, 99, 120, 5999, 12000)] == ["8 s", "99 s", "2 min", "1 h 40 min", "3 h 20 min"]
+    assert attempts(runs.Run(project / "nothing")) == []
