@@ -108,10 +108,10 @@ def test_every_parameter_of_the_stand_in_is_trained(release, tiny):
                      **(PRESETS["small"] | {"feature_dim": 64})).train()  # fmt: skip
     faces = load_unit_faces(release, open_faces(release, cache=release / "cache"), 16, 60)
     labels = torch.from_numpy(np.column_stack([faces.units, faces.people]).astype(np.float32))
-    loss, parts = UnitLoss(faces.units.std(0))(model(as_model_input(faces.pixels, 16)), labels)
+    loss, parts = UnitLoss(faces.units.std(0), 0.1)(model(as_model_input(faces.pixels, 16)), labels)
     loss.backward()
     assert not [key for key, p in model.named_parameters() if p.grad is None or not p.grad.any()]
-    assert loss.item() == pytest.approx((parts["moving"] + 0.1 * (parts["resting"] + parts["people"])).item())
+    assert loss.item() == pytest.approx((parts["units"] + 0.1 * parts["people"]).item())
 
 
 def test_faults_are_named(release, tmp_path):
@@ -190,21 +190,17 @@ def test_the_contrast_is_the_papers():
     assert torch.autograd.gradcheck(lambda e: person_contrast(e, people), embeddings.requires_grad_())
 
 
-def test_errors_count_by_the_units_spread_and_less_where_a_person_is_all_wrong():
+def test_units_count_by_their_spread():
     spread = np.full(20, 0.1)
     spread[3] = 0.0
-    labels, wrong = torch.zeros(4, 21), torch.zeros(4, 20)
-    labels[:, -1] = torch.tensor([0, 0, 1, 1])
-    output = ModelOutput(wrong, torch.ones(4, 4), torch.ones(4, 1, 4))
-    loss = UnitLoss(spread, absolute=0.5, identity=0.0)
-    wrong[:2, 0] = 0.1  # one person's unit is off, at all times
-    total, parts = loss(output, labels)
-    assert parts["moving"] == 0 and total.item() == pytest.approx(0.5 * 2 / 80)
-    wrong[1, 0] = -0.1  # now it moves the wrong way: variance about the mean, unbiased over two people's two frames
-    total, parts = loss(output, labels)
-    assert parts["moving"].item() == pytest.approx((2 / 2) / 20) and parts["resting"].item() == pytest.approx(2 / 80)
-    wrong[:, 0], wrong[:2, 3] = 0.0, 0.02  # a unit that never varies counts as if it varied by 0.02
-    assert loss(output, labels)[1]["resting"].item() == pytest.approx(2 / 80)
+    loss = UnitLoss(spread, 0.0)
+    labels, wrong = torch.zeros(2, 21), torch.zeros(2, 20)
+    labels[:, -1] = torch.arange(2)
+    wrong[:, 0] = 0.1
+    output = ModelOutput(wrong, torch.ones(2, 4), torch.ones(2, 1, 4))
+    assert loss(output, labels)[0].item() == pytest.approx(1 / 20)
+    wrong[:, 0], wrong[:, 3] = 0.0, 0.02  # one that never varies counts as if it varied by 0.02
+    assert loss(output, labels)[0].item() == pytest.approx(1 / 20)
 
 
 def test_scores_tell_people_apart_from_expressions():

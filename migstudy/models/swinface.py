@@ -43,8 +43,8 @@ Gender and CelebA's 40 attributes (less `Male`, which Gender is): two logits, ab
 PRESETS: dict[str, dict[str, Any]] = {
     "swinface_t": {},
     "small": {
-        "size": 56, "patch": 4, "base_channels": 40, "depths": (1, 2), "heads": (2, 4), "feature_dim": 48,
-        "dropout": 0.0, "drop_path": 0.0,
+        "size": 56, "patch": 4, "base_channels": 40, "depths": (2, 2), "heads": (2, 4), "feature_dim": 48,
+        "dropout": 0.1, "drop_path": 0.0,
     },
 }  # fmt: skip
 """Arguments of `SwinFace`: the published model (112 x 112), and one for two cores (56 x 56; ours)."""
