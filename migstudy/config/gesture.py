@@ -194,8 +194,8 @@ MODEL_PROFILES |= {
         precision="bf16",
     ),
     ("mvit", "quick"): dict(
-        stream="rgb", clip_len=8, train_size=64, test_size=64, crop_area=0.7, base_channels=32, stage_blocks="1,2,1",
-        label_embedding="none", lr=1e-3, weight_decay=0.05, epochs=20, grad_clip=1.0,
+        stream="rgb", clip_len=8, train_size=56, test_size=56, crop_area=0.8, base_channels=32, stage_blocks="1,2,1",
+        dropout=0.2, label_embedding="none", lr=1e-3, weight_decay=0.05, epochs=16, grad_clip=1.0,
     ),
     ("mvit", "smoke"): dict(
         stream="rgb", clip_len=4, train_size=32, test_size=32, test_clips=2, crop_area=0.7, base_channels=8,

@@ -27,7 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "mvit_v2_s": {},
     "small": {
         "frames": 8, "size": 64, "base_channels": 32, "num_blocks": 4, "downscale_blocks": (1, 3), "kv_stride": 4,
-        "dropout": 0.3, "drop_path": 0.1,
+        "dropout": 0.3, "drop_path": 0.1, "init_std": None,
     },
 }  # fmt: skip
 """Arguments of `MViT`: the published model (16 x 224 x 224), and one for two cores (8 x 64 x 64; ours)."""
@@ -55,7 +55,8 @@ class MViT(StudyModel):
     being interpolated. base_channels, num_heads: of the first block; both double at each of `downscale_blocks`, where
     height and width halve. kv_stride: pooling of keys and values in space at the first block, halved at each of them.
     dropout: before the classifier only. drop_path: stochastic depth of the last block, rising to it from 0.
-    embedding_dim: adds the head that predicts the label's text vector. The defaults are MViTv2-S (34.5 M parameters,
+    init_std: of the linear layers' first weights, as published; None: Xavier's, without which a narrow model learns much
+    slower. embedding_dim: adds the head that predicts the label's text vector. The defaults are MViTv2-S (34.5 M parameters,
     16 frames at stride 4, dropout and drop_path as torchvision's); `PRESETS` holds smaller ones.
     """
 
@@ -71,6 +72,7 @@ class MViT(StudyModel):
         kv_stride: int = 8,
         dropout: float = 0.5,
         drop_path: float = 0.2,
+        init_std: float | None = 0.02,
         embedding_dim: int | None = None,
     ) -> None:
         super().__init__()
@@ -89,6 +91,10 @@ class MViT(StudyModel):
             residual_pool=True, residual_with_cls_embed=False, rel_pos_embed=True, proj_after_attn=True,
             stochastic_depth_prob=drop_path, num_classes=num_classes, patch_embed_stride=PATCH_STRIDE,
         )  # fmt: skip
+        if init_std != 0.02:
+            for layer in network.modules():
+                if isinstance(layer, nn.Linear):
+                    nn.init.xavier_uniform_(layer.weight) if init_std is None else nn.init.trunc_normal_(layer.weight, std=init_std)
         self.conv_proj, self.pos_encoding = network.conv_proj, network.pos_encoding
         self.blocks, self.norm = network.blocks, network.norm
         self.head = nn.Sequential(nn.Dropout(dropout), network.head[1])  # torchvision's drops in place: tokens with it
