@@ -61,7 +61,7 @@ def graph_table(data: str = "nw_ucla.npz", copies: Collection[str] | None = None
             row = tables._row(GRAPH_MODELS[params["model"]], scores)
             row = {"variant": row.pop("variant"), "streams": name, "epochs": params["epochs"], **row}
             kept = [evaluate(without(table, copies), intervals=False)["top1"] for table in scores] if copies is not None else []
-            row["without copies"] = round(100 * float(np.mean(kept)), 1) if kept else np.nan
+            row["top-1 without copies"] = round(100 * float(np.mean(kept)), 1) if kept else np.nan
             rows.append(row)
     return pd.DataFrame(rows)
 

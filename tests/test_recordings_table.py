@@ -46,7 +46,7 @@ def test_streams_and_sums_by_recipe(trained):
         ("2s-AGCN", "joint", 3), ("2s-AGCN", "bone", 2), ("2s-AGCN", "joint + bone", 2),
         ("2s-AGCN", "joint + bone, learned weights", 2),
     ]  # fmt: skip
-    assert rows["without copies"].isna().all()
+    assert rows["top-1 without copies"].isna().all()
     assert len(table.graph_sources()["run_ids"]) == 11
     assert tables.recordings_table().set_index("variant").loc["Northwestern-UCLA", "seeds"] == 1
     assert "±" in tables.readable(rows)["top-1"].iloc[0]
@@ -75,7 +75,7 @@ def test_copies_are_left_out(trained):
     expected = [
         evaluate(table.without(labelled_scores(trained["agcn", "bone", seed]), wrong), intervals=False)["top1"] for seed in (0, 1)
     ]
-    assert rows.loc[("2s-AGCN", "bone"), "without copies"] == pytest.approx(100 * np.mean(expected), abs=0.06)
+    assert rows.loc[("2s-AGCN", "bone"), "top-1 without copies"] == pytest.approx(100 * np.mean(expected), abs=0.06)
     assert len(table.without(test, wrong)) == len(test) - len(wrong) > 0
 
 
