@@ -83,6 +83,23 @@ def test_attention_is_what_the_loops_say():
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_a_frame_without_anybody_is_the_same_in_half_precision(precision, monkeypatch):
+    torch.manual_seed(0)
+    layer, x, shares = HypergraphAttention(8, 2), torch.randn(2, 4, 5, 8), torch.randn(2, 5, 3).softmax(-1)
+    readable = torch.ones(2, 4, 5, dtype=torch.bool)
+    readable[1, 2:] = False
+    masks = []
+    attend = lambda q, k, v, attn_mask: masks.append(attn_mask) or torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask)
+    monkeypatch.setattr("migstudy.models.hypergraph_layers.scaled_dot_product_attention", attend)
+    whole = layer(x, readable, shares)
+    with torch.autocast("cpu", precision):
+        half = layer(x, readable, shares)
+    assert masks[1].dtype == precision and all(mask.isfinite().all() for mask in masks)
+    torch.testing.assert_close(half.float(), whole, rtol=0, atol=0.02)
+
+
+@torch.no_grad()
 def test_hyperedges_move_towards_joints_that_fit():
     """Logits change by the scaled product of a joint's and a hyperedge's mean over time; a joint never seen says nothing."""
     torch.manual_seed(0)

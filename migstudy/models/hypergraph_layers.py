@@ -71,7 +71,7 @@ class HyperedgeUpdate(nn.Module):
 class HypergraphAttention(nn.Module):
     """Every joint attends to its frame's readable joints, through their own keys and those of their hyperedges; (N, T, V, C).
 
-    A bias for joints that share hyperedges, one factor a head; what is taken is joined by the joint's hyperedges themselves.
+    Where a frame has none, it takes nothing. A bias for joints that share hyperedges, one factor a head; what is taken is joined by the joint's hyperedges themselves.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -93,8 +93,10 @@ class HypergraphAttention(nn.Module):
         key = self.key(x) + of_frame @ self.edge_key(hyperedges)
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(2, 3) for part in (self.query(x), key, self.value(x)))
         bias = (self.together[:, None, None] * (shares @ shares.transpose(1, 2))[:, None])[:, None]  # (N, 1, heads, V, V)
-        bias = bias.masked_fill(~readable[:, :, None, None, :], torch.finfo(bias.dtype).min)
-        taken = scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q)).transpose(2, 3).flatten(3)
+        # finite in q's own precision: -inf throughout a frame without anybody would be NaN on some devices
+        bias = bias.to(q).masked_fill(~readable[:, :, None, None, :], torch.finfo(q.dtype).min)
+        taken = scaled_dot_product_attention(q, k, v, attn_mask=bias).transpose(2, 3).flatten(3)
+        taken = taken.masked_fill(~readable.any(-1)[..., None, None], 0)
         return self.out(taken + of_frame @ self.edge_value(hyperedges))
 
 
