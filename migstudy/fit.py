@@ -247,8 +247,9 @@ class _Progress:
         self.epoch = epoch + 1
         self.history.append(row)
         weights = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
+        score = -math.inf if math.isnan(score) else float(score)  # nothing is greater than NaN: it would stay the best
         if not self.best or score > self.best_score:
-            self.best_epoch, self.best_score, self.best = epoch, float(score), weights
+            self.best_epoch, self.best_score, self.best = epoch, score, weights
         if self.path is None or not accelerator.is_main_process:
             return
         with paths.written_aside(self.path) as aside:

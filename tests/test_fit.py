@@ -94,6 +94,15 @@ def test_nothing_is_written_where_no_folder_is_named(tmp_path, monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(fitted.model.parameters(), kept.model.parameters(), strict=True))
 
 
+def test_an_epoch_that_validates_as_undefined_is_never_the_best(monkeypatch):
+    said = iter([float("nan"), 0.2, 0.9, float("nan"), 0.5])
+    monkeypatch.setattr(PointTask, "validate", lambda self, model, accelerator: {"top1": next(said)})
+    kept = []
+    monkeypatch.setattr(PointTask, "after_step", lambda self: kept.append(self.model.layers[0].weight.detach().clone()))
+    _, fitted = learned()
+    assert torch.equal(fitted.model.layers[0].weight, kept[4 * 3 - 1]), "the weights of the third epoch"
+
+
 def test_two_processes_learn_what_one_learns(tmp_path):
     process = start(
         tmp_path, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", __file__, str(tmp_path),
