@@ -93,7 +93,7 @@ class SimulatedVideos(EmotionVideos):
 
 
 class FolderVideos(EmotionVideos):
-    """Somebody's own videos in the layout of the release, split by their folders."""
+    """Somebody's own videos in the layout of the release, split by their folders; its key names folder, split and results."""
 
     name = "folders"
 
@@ -163,8 +163,9 @@ def read_emotion_videos(
     listed = imigue_protocols().cvpr_emotion
     if protocol == "auto" and sum(video in facts for video in (*listed.train, *listed.test)) > 150:
         raise ProtocolError(f"{root} holds iMiGUE's videos; choose protocol='cvpr' or 'challenge': {_NEVER_MIX}")
-    content = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
-    return FolderVideos(_by_folders(root, facts), f"folders:{root.name}-{content}")
+    own = _by_folders(root, facts)
+    divided = own.sort_values("video").to_csv(index=False)  # a video moved to another folder makes another protocol
+    return FolderVideos(own, f"folders:{root.name}-{hashlib.sha256(divided.encode()).hexdigest()[:8]}")
 
 
 def _cvpr(facts: dict[str, VideoFacts], path: Path, strict: bool) -> CvprVideos:

@@ -71,7 +71,7 @@ def check_emotion_scores(scores: pd.DataFrame, where: str = "emotion scores") ->
     _refuse(table, table["label"] > 1, where, "has a result other than 1 win, 0 lose, -1 unknown")
     _refuse(table, ~table["split"].isin(SPLITS), where, f"has a split other than {', '.join(SPLITS)}")
     with np.errstate(invalid="ignore"):
-        fits = np.abs(expit(table["logit"]) - table["probability"]) <= TOLERANCE
+        fits = np.isfinite(table["logit"]) & (np.abs(expit(table["logit"]) - table["probability"]) <= TOLERANCE)
     _refuse(table, ~fits, where, "has a probability that is not the sigmoid of its logit, or is not finite")
     same_protocol(table["protocol"].unique())
     _refuse(table, table.duplicated(KEY), where, "occurs twice in one model; average its windows first")

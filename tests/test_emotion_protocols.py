@@ -70,6 +70,12 @@ def test_own_folders_simulated_folders_and_wrong_names(tmp_path):
     own = read_emotion_videos(root)
     assert type(own) is FolderVideos and own.protocol.startswith("folders:mine-")
     assert own.counts() == {"train": 3, "val": 1, "test": 2}
+    train, test = (root / f"imigue_skeleton_{split}" for split in ("train", "test"))
+    assert read_emotion_videos(write_release(tmp_path / "again" / "mine")).protocol == own.protocol
+    moved = next(path for path in sorted(train.iterdir()) if path.is_dir())
+    moved.rename(test / moved.name)
+    assert read_emotion_videos(root).protocol != own.protocol, "what one trained on, the other would test on"
+    (test / moved.name).rename(moved)
     with pytest.raises(ProtocolError, match="not simulated"):
         read_emotion_videos(root, "simulated")
     facts = {"format": 3, "profile": "quick", "seed": 4, "config": {"fps": 25}}
@@ -151,6 +157,7 @@ def test_scores_refuse_what_would_be_a_leak_or_a_slip():
     refused(good.assign(split=good["split"].mask(first, "train")), "on another side")
     refused(good.assign(probability=0.5), "not the sigmoid")
     refused(good.assign(logit=np.nan), "not finite")
+    refused(good.assign(logit=np.inf, probability=1.0), "not finite")
     refused(good.assign(label=2), "result other than")
     refused(good.assign(fold=-2), "no whole fold")
     refused(good.drop(columns="fold"), r"lacks \['fold'\]")
