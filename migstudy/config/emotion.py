@@ -122,7 +122,7 @@ EmotionConfig.profiles = {
         batch_size=16, precision="bf16", folds=5, repeats=5, workers=8,
     ),
     "quick": _COMMON | dict(
-        segment_windows=8, face_rate=3.125, face_steps=2, face_epochs=12, face_frames=5000, context_epochs=0,
+        segment_windows=8, face_rate=3.125, face_steps=2, face_epochs=8, face_frames=3000, context_epochs=8,
         width=32, depth=1, heads=2, dropout=0.1, head_dropout=0.3, modality_dropout=0.2, lr=2e-3, warmup_epochs=1.0, epochs=20,
         batch_size=16, precision="no", folds=5, repeats=1, workers=0,
     ),

@@ -1,0 +1,180 @@
+"""Win or lose, end to end on toy people: every model by one call, nothing of held-out results reaches it, it resumes, it explains."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from toy_emotion import ToyWindows, toy_emotion, toy_events, toy_features
+
+from migstudy import train_emotion as te
+from migstudy.config.emotion import NEEDS, EmotionConfig
+from migstudy.emotion_features import StepTokens, video_embedding
+from migstudy.emotion_loading import SegmentDataset
+from migstudy.emotion_report import evidence_figure, telling_videos
+from migstudy.emotion_scores import load_emotion_scores
+from migstudy.gesture_evidence import GestureModel, evidence
+from migstudy.models import create_model
+from migstudy.runs import Run
+
+
+@pytest.fixture(autouse=True)
+def one_thread_and_quick_measures(monkeypatch):
+    torch.set_num_threads(1)
+    monkeypatch.setattr(te, "fit_gesture_model", partial(te.fit_gesture_model, strengths=(0.1, 1.0), folds=2))
+    monkeypatch.setattr(te, "measure", lambda scores, data: {"source": data.source})
+
+
+def config_of(folder, model="face", **changes) -> EmotionConfig:
+    return EmotionConfig(profile="smoke", data="toy", model=model, threads=1, run_dir=str(folder), **changes)
+
+
+def trained(folder, model="face", effect=3.0, swap=(), **changes) -> tuple[Run, pd.DataFrame]:
+    config, data = config_of(folder, model, **changes), toy_emotion(effect, swap=swap)
+    run = te.train_emotion(config, data, toy_features(config, data, effect), progress=False)
+    return run, load_emotion_scores(run.path("scores.parquet"))
+
+
+@pytest.mark.parametrize("model", NEEDS)
+def test_every_model_goes_through_the_same_call(tmp_path, model):
+    run, scores = trained(tmp_path / "run", model)
+    cv, own = scores[scores["fold"] >= 0], scores[scores["fold"] < 0]
+    held = cv[cv["split"] == "test"]
+    data = toy_emotion()
+    assert sorted(held["video"]) == sorted(data.videos.select("train")["video"])
+    assert sorted(own.query("split == 'test'")["video"]) == sorted(data.videos.select("test")["video"])
+    assert sorted(own.query("split == 'val'")["video"]) == sorted(held["video"])  # the test's threshold comes from these
+    assert "val" not in set(data.rows(cv["video"].unique())["split"])
+    for _, rows in cv.groupby(["repeat", "fold"]):
+        people = rows.groupby("split")["subject"].unique()
+        assert not set(people["val"]) & set(people["test"])
+    merged = own.query("split == 'val'").merge(held, on="video")
+    assert np.allclose(merged["logit_x"], merged["logit_y"])
+    weights = "gesture_model.json" if model == "gesture_logistic" else "model.safetensors"
+    assert run.path(weights).is_file() and not run.path("checkpoint.pt").exists()
+    assert pd.read_csv(run.path("folds.csv"))["fold"].tolist() == [0, 1]
+    assert json.loads(run.path("metrics.json").read_text())["encoders"] == dict.fromkeys(NEEDS[model], "toy")
+
+
+def test_what_shows_is_learned_and_shuffled_results_are_not(tmp_path):
+    def auc(scores):
+        test = scores.query("fold < 0 and split == 'test'")
+        won, lost = (test.loc[test["label"] == label, "logit"].to_numpy() for label in (1, 0))
+        return (won[:, None] > lost).mean()
+
+    assert auc(trained(tmp_path / "a", "inter_fusion", 6.0)[1]) == 1.0
+    nothing = [auc(trained(tmp_path / f"n{seed}", "inter_fusion", 0.0, seed=seed)[1]) for seed in range(2)]
+    assert 0.1 < np.mean(nothing) < 0.9
+
+
+@pytest.mark.parametrize("model", ["face", "gesture_logistic"])
+def test_results_of_held_out_and_test_people_reach_no_answer_to_them(tmp_path, model):
+    """Everything else alike, a person's results change places: what is said of this person by models that did not know them stays."""
+    base, scores = trained(tmp_path / "a", model)
+    other = trained(tmp_path / "b", model, swap=("test 1", "test 3"))[1]
+    pick = "split == 'test'"
+    assert np.array_equal(scores.query(pick)["logit"], other.query(pick)["logit"])
+    held = scores.query("fold == 0 and split == 'test'")
+    person = held["subject"].iloc[0]
+    swapped = trained(tmp_path / "c", model, swap=(person,))[1]
+    scores, swapped = (table.set_index(["fold", "split", "video"]) for table in (scores, swapped))
+    mine = scores.index[(scores["subject"] == person) & (scores.index.get_level_values("fold") == 0)]
+    if set(swapped.index) == set(scores.index):  # folds are cut by result too, but everybody has one of each here
+        assert np.allclose(scores.loc[mine, "logit"], swapped.loc[mine, "logit"])
+    else:
+        pytest.fail("the folds changed though everybody still has one video of each result")
+
+
+def test_a_finished_run_is_not_repeated_and_a_stopped_one_goes_on(tmp_path, monkeypatch):
+    whole = trained(tmp_path / "whole")[1]
+    fit, seen = te.fit, []
+
+    def stopping(task, config, *rest, **more):
+        seen.append(config.seed)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return fit(task, config, *rest, **more)
+
+    monkeypatch.setattr(te, "fit", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "run")
+    assert [p.name for p in sorted((tmp_path / "run" / "folds").glob("*.parquet"))] == ["0_0.parquet"]
+    resumed = trained(tmp_path / "run")[1]
+    assert len(seen) == 4  # fold 1 again, and the whole
+    pd.testing.assert_frame_equal(resumed, whole)
+    trained(tmp_path / "run")
+    assert len(seen) == 4
+
+
+def test_a_long_video_is_the_mean_of_its_segments(tmp_path):
+    config, data = config_of(tmp_path, segment_windows=2).resolved(), toy_emotion(frames=160)  # 10 windows
+    features = toy_features(config, data)
+    rows = data.videos.select("test")
+    dataset = SegmentDataset(rows, rows["label"].to_numpy(), data, features, config, train=False)
+    assert len(dataset) == 5 * len(rows) and dataset[0]["tokens"]["face"].shape == (1, 4, 6)
+    model, _ = te.build(config, features, [8, 8])
+    answers = te.predict(model, rows, data, features, config)
+    with torch.no_grad():
+        each = [model(item["tokens"], item["mask"]).logits for item in (dataset[i] for i in range(5))]
+    assert answers[0] == pytest.approx(float(np.mean([(x[0, 1] - x[0, 0]).item() for x in each])), abs=1e-5)
+
+
+def test_training_segments_are_drawn_anew_each_epoch_and_the_same_again(tmp_path):
+    config, data = config_of(tmp_path, segment_windows=2).resolved(), toy_emotion(frames=160)
+    rows = data.videos.select("train")
+    dataset = SegmentDataset(rows, rows["label"].to_numpy(), data, toy_features(config, data), config, train=True)
+    draws = []
+    for epoch in (0, 1, 0):
+        dataset.epoch = epoch
+        draws.append(dataset.__getitems__(range(len(rows)))["tokens"]["face"])
+    assert torch.equal(draws[0], draws[2]) and not torch.equal(draws[0], draws[1])
+
+
+def test_a_segment_shows_its_own_windows_and_pads_the_rest(tmp_path):
+    config, data = config_of(tmp_path).resolved(), toy_emotion(frames=48)  # 3 windows, 4 in a segment
+    source = ToyWindows("face", 1.0)
+    rows = data.videos.select("test").iloc[:1]
+    features = toy_features(config, data, 1.0)
+    item = SegmentDataset(rows, [0], data, features, config, train=False)[0]
+    assert np.array_equal(item["tokens"]["face"][0, 2:4], source.read(rows["video"][0], 1).tokens)
+    assert not item["mask"]["face"][0, 6:].any() and item["weight"].tolist() == [3.0]
+    mean = video_embedding(source, data, rows["video"][0], config.window_seconds)
+    pieces = [source.read(rows["video"][0], i) for i in range(3)]
+    assert np.allclose(mean, np.concatenate([p.tokens[p.valid] for p in pieces]).mean(0))
+
+
+def test_the_skeletons_segment_is_in_the_bodys_frame_and_padded(tmp_path):
+    config, data = config_of(tmp_path, "hypergraph_transformer").resolved(), toy_emotion(frames=48)
+    windows = toy_features(config, data).skeleton
+    part = windows.segment("test00", 0, 2)
+    assert part.shape == (3, windows.length, 22) and (part[2, :32] == 1).all() and not part[:, 33:].any()
+    assert np.abs(part[:2]).max() < 30  # no longer pixels
+
+
+def test_context_tokens_are_the_means_of_each_step():
+    model = create_model("mvit", num_classes=3, frames=4, size=32, base_channels=8, num_blocks=2, downscale_blocks=(1,), kv_stride=2)
+    clip = torch.rand(2, 3, 4, 32, 32)
+    with torch.no_grad():
+        own, steps = model.eval()(clip).tokens, StepTokens(model, 2)(clip).tokens
+    assert steps.shape == (2, 2, own.shape[2]) and torch.allclose(steps[:, 1], own[:, 1:].chunk(2, 1)[1].mean(1), atol=1e-6)
+
+
+def test_the_timeline_adds_up_and_shows_a_won_and_a_lost_video(tmp_path):
+    config, data = config_of(tmp_path / "run", "gesture_logistic"), toy_emotion()
+    features = toy_features(config, data)
+    run = te.train_emotion(config, data, features, progress=False)
+    scores = load_emotion_scores(run.path("scores.parquet")).query("fold < 0")
+    chosen = telling_videos(scores)
+    assert [int(video[-1]) for video in chosen] == [1, 0]
+    model = GestureModel.load(run.path("gesture_model.json"))
+    rows = evidence(model, toy_events(data).of(chosen))
+    for video in chosen:
+        logit = scores.loc[scores["video"] == video, "logit"].item()
+        assert model.intercept + rows.loc[rows["video"] == video, "push"].sum() == pytest.approx(logit)
+    figure = evidence_figure(config, data, features, run)
+    said = "\n".join(ax.get_title(loc="left") for ax in figure.axes)
+    assert f"video {chosen[0]}: won" in said and f"video {chosen[1]}: lost" in said
