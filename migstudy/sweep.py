@@ -99,7 +99,7 @@ def run_jobs(jobs: Sequence[Job], engine: Engine, title: str, console: Console |
     """
     ends: dict[int, Outcome] = {}
     stop = Event()
-    with interruptible(), Progress(title, jobs, _guesses(jobs), console) as progress:
+    with interruptible(), Progress(title, jobs, _guesses(jobs), engine.slots, console) as progress:
         try:
             todo = list(jobs)
             while todo:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -24,12 +24,14 @@ _EVERY = 60.0  # s between lines on how far a grid is, where there is no termina
 
 
 class Progress:
-    """Follows the run folders of a grid's cells, whoever works on them. guess: a cell's expected seconds, None = unknown."""
+    """Follows the run folders of a grid's cells, whoever works on them. guess: a cell's expected seconds, None =
+    unknown; slots: cells that run here at a time."""
 
     def __init__(
-        self, title: str, jobs: Sequence[Job], guess: Callable[[Job], float | None], console: Console | None = None
+        self, title: str, jobs: Sequence[Job], guess: Callable[[Job], float | None], slots: int = 1,
+        console: Console | None = None,
     ) -> None:  # fmt: skip
-        self.title, self.jobs, self.guess = title, jobs, guess
+        self.title, self.jobs, self.guess, self.slots = title, jobs, guess, slots
         self.console = console or Console(file=sys.stderr)
         self.states: dict[int, str] = {}
         self.live: Live | None = None
@@ -91,7 +93,8 @@ class Progress:
 
     def seconds_left(self) -> float | None:
         """Expected work left, shared by the cells that run now; None when nothing is known of it."""
-        running = max(1, sum(state == "running" for state in self.states.values()))
+        counts = Counter(self.states.values())
+        running = max(1, counts["running"], min(self.slots, counts["missing"] + counts["broken"]))
         total = 0.0
         took = [seconds for job in self.jobs if self.states[job.number] == "done" and (seconds := seconds_of(job.run))]
         for job in self.jobs:
@@ -107,9 +110,9 @@ class Progress:
             total += max(guess - (time.time() - holder.record.get("started", time.time()) if holder else 0), 0)
         return total / running
 
-    def table(self) -> Table:
+    def table(self) -> Group:
         """Running and failed cells first, then the newest news; what does not fit is counted."""
-        table = Table(title=f"{self.title}: {self.summary()}", title_justify="left", box=None, pad_edge=False)
+        table = Table(box=None, pad_edge=False)
         for name in ("state", "cell", "where", "time"):
             table.add_column(name, no_wrap=True, overflow="ellipsis")
         rank = {"running": 0, "failed": 1, "broken": 2, "missing": 3, "done": 4}
@@ -124,7 +127,7 @@ class Progress:
             table.add_row(Text(state, COLOURS[state]), Text(job.name), where, duration(seconds) if seconds is not None else "")
         if len(rows) > _ROWS:
             table.add_row("", f"and {len(rows) - _ROWS} more", "", "")
-        return table
+        return Group(Text(f"{self.title}: {self.summary()}", "bold"), table)
 
     def holder(self, job: Job):
         return holder_of(job.run.folder) if job.run else None

@@ -227,3 +227,50 @@ def test_a_killed_notebook_is_finished_by_the_same_command(project, small):
     cells = json.loads(run.path("run.ipynb").read_text())["cells"]
     assert not [o for c in cells for o in c.get("outputs", []) if o["output_type"] == "error"]
     assert all(c["execution_count"] for c in cells if c["cell_type"] == "code")
+
+
+# -- stopping, and what is in the way ---------------------------------------------------------------------------------
+
+
+def test_a_run_in_other_hands_is_refused_and_a_finished_cell_left_alone(project):
+    from migstudy.claims import Claim, Claimed
+
+    write_notebook(project, "90_add", "print(n)")
+    run = execute.run_for(find_notebook("90"), {"n": 3})
+    with Claim.take(run.folder), pytest.raises(Claimed, match=f"90_add-.* is being worked on by .*, process {os.getpid()}"):
+        run_notebook("90", {}, quiet=True)
+    assert not run.folder.exists()
+    run.write_json("params.json", {"task": "90_add", "params": {"n": 3}, "data_fingerprint": execute.trained_so_far()})
+    run.finish()
+    before = files(run.folder)
+    assert run_notebook("90", {}, quiet=True, cell=run.id) == run and files(run.folder) == before, "a cell is not drawn again"
+
+
+def test_a_full_disk_is_no_failure_of_the_notebook_and_loses_nothing(project, monkeypatch):
+    """papermill cannot write: one message that says what to do; the run is broken, not failed, and goes on afterwards."""
+    import errno
+
+    from migstudy.run_state import state_of
+
+    write_notebook(project, "90_add", "print(n)")
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    run = execute.run_for(find_notebook("90"), {"n": 3})
+    with monkeypatch.context() as patch:
+        patch.setattr("migstudy.kernel._papermill", full)
+        with pytest.raises(RuntimeError, match="90_add.ipynb could not be kept in .*: No space left on device\n.*make room"):
+            run_notebook("90", {}, quiet=True)
+    assert state_of(run) == "broken" and not [name for name in files(run.folder) if "claim" in name or "partial" in name]
+    assert run_notebook("90", {}, quiet=True).done
+
+
+def test_a_notebook_that_fills_the_disk_is_tried_again(project):
+    from migstudy.run_state import state_of
+
+    write_notebook(project, "90_full", "import errno, os\nraise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))")
+    with pytest.raises(RuntimeError, match="90_full.ipynb failed in cell 3: OSError: .*No space left"):
+        run_notebook("90", {}, quiet=True)
+    [folder] = (project / "runs").iterdir()
+    assert state_of(runs.Run(folder)) == "broken"

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import threading
 
 import psutil
 import pytest
@@ -76,10 +77,8 @@ def test_a_failing_cell_stops_nothing_is_reported_and_tried_again_only_when_aske
 
 def test_bad_cells_given_by_hand_fail_alone(project):
     write_notebook(project, "90_work", WORK)
-    failed = run_cells("90_work", [{"n": "1"}, {"m": "4"}, {"n": "2"}], workers=2)
-    said = {json.dumps(cell): text for cell, text in failed}
-    assert said.keys() == {'{"n": "2"}', '{"m": "4"}'}
-    assert "AssertionError: two is bad" in said['{"n": "2"}'] and "there is no parameter 'm'" in said['{"m": "4"}']
+    [(cell, said)] = run_cells("90_work", [{"m": "4"}, {"n": "1"}], workers=2)
+    assert cell == {"m": "4"} and "there is no parameter 'm'" in said and len(runs.finished_runs()) == 1
 
 
 def test_finished_cells_are_skipped_and_the_rest_done(project):
@@ -110,7 +109,7 @@ def test_an_unknown_notebook_is_refused_at_once(project):
     (("grid", "--backend", "dask"), "--backend dask and --scheduler ADDRESS go together"),
     (("grid", "--scheduler", "tcp://x:1"), "go together"),
     (("nothing",), "no grid 'nothing'"),
-    (("grid", "-p", "m=1"), "no parameter 'm'; did you mean 'n'"),
+    (("grid", "-p", "m=1"), "-p: 90_none has no parameter 'm'; known: n"),
 ])  # fmt: skip
 def test_nonsense_is_refused_in_one_line(project, words, message):
     write_notebook(project, "90_none")
@@ -121,7 +120,7 @@ def test_nonsense_is_refused_in_one_line(project, words, message):
     assert not (project / "runs").exists()
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", ["SIGINT", pytest.param("SIGTERM", marks=pytest.mark.slow)])
 def test_an_end_ends_the_cells_and_their_kernels(project, name):
     write_notebook(project, "90_sleep", SLEEP)
     grid = project / "grid.yaml"
@@ -246,3 +245,48 @@ def test_estimates_come_from_the_runs_that_are_most_alike(project):
     assert "nothing is known of 1" in estimate.total([{"n": 0, "profile": "quick"}, {"n": 0, "profile": "paper"}], 1)
     assert [duration(s) for s in (8.4, 99, 120, 5999, 12000)] == ["8 s", "99 s", "2 min", "1 h 40 min", "3 h 20 min"]
     assert attempts(runs.Run(project / "nothing")) == []
+
+
+def test_several_gpus_are_dealt_out_one_a_cell_and_cores_are_shared(project, monkeypatch):
+    seen = []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    monkeypatch.setattr(sweep_engines, "_cores", lambda: 8)
+    meet = threading.Barrier(2, timeout=30)
+
+    def note(job, threads, stopped, environment):
+        meet.wait()
+        seen.append((threads, environment["CUDA_VISIBLE_DEVICES"]))
+        meet.wait()
+        return Outcome(job, "done")
+
+    monkeypatch.setattr(sweep_engines, "run_job", note)
+    list(Local(2).run([job(project, n) for n in range(4)], threading.Event()))
+    assert sorted(seen) == [(4, "3"), (4, "3"), (4, "5"), (4, "5")]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert sweep_engines._gpus() == []
+
+
+def test_the_table_fits_a_terminal_and_says_how_long_is_left(project):
+    import io
+
+    from rich.console import Console
+
+    from migstudy.claims import Claim
+    from migstudy.sweep_progress import Progress
+
+    jobs = [job(project, n) for n in range(60)]
+    for one in jobs[:20]:
+        one.run.write_json("attempts.json", {"attempts": [{"seconds": 60, "end": "done"}]})
+        one.run.path("DONE").touch()
+    jobs[20].run.folder.mkdir(parents=True)
+    jobs[20].run.path("FAILED").write_text("now\nValueError: no")
+    out = io.StringIO()
+    with Claim.take(jobs[21].run.folder):
+        jobs[21].run.path("log.csv").write_text("epoch,loss\n1,2\n2,1\n")
+        with Progress("Sixty", jobs, lambda job: None, console=Console(file=out, width=90)) as progress:
+            Console(file=out, width=90).print(progress.table())
+    lines = out.getvalue().splitlines()
+    assert len(lines) < 32 and max(map(len, lines)) <= 90
+    assert "Sixty: 20 done, 1 running, 1 failed, 38 missing; about 39 min left" in out.getvalue()
+    assert lines[3].startswith("running") and "n=21" in lines[3] and "epoch" in lines[3] and lines[4].startswith("failed")
+    assert "and 36 more" in out.getvalue()
