@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 
 TESTED = ("balanced_accuracy", "auc", "accuracy")
 HEADLINE = ("balanced_accuracy", "auc", "accuracy", "macro_f1", "brier")
-CROSS_VALIDATED = "Answers of cross-validation share their chance: p-values by exchanged results are too small there."
+CROSS_VALIDATED = (
+    "Answers of cross-validation share their chance: intervals over people are too short and p-values by exchanged results too small"
+    " there."
+)
+SELECTED_ON = "Validation videos chose what is evaluated on them: values are too good and p-values too small."
 COVERAGES = (0.5, 0.7, 0.9)
 _GRID = np.linspace(0, 1, 41)
 
@@ -49,8 +53,8 @@ def evaluate_emotion(
     Keys: protocol, split, cross_validated, n_videos, n_won, n_subjects, n_runs; threshold {source, mean, low, high over
     models}; metrics {name: {value, low, high, sd of runs}}, intervals over people; accuracy_wilson [low, high], as if videos
     were independent; majority (accuracy of the commoner result); chance {metric: {p, low, high, n, arrangements}}, its unit, and
-    chance_is_exact (not for cross-validation, see `small_sample.chance_test`); calibration {raw, temperature, platt: {brier,
-    log_loss, ece_mass, ece_width, ece_expected, ece_p}}, the last two by results drawn from the probabilities; reliability,
+    chance_is_exact (for split "test" without cross-validation, see `small_sample.chance_test`); calibration {raw, temperature,
+    platt: {brier, log_loss, ece_mass, ece_width, ece_expected, ece_p}}, the last two by results drawn from the probabilities; reliability,
     risk_coverage, roc: curves with bounds; histogram: lost and won videos by tenths of the probability; selective {aurc, best,
     nothing, accuracy_at}; subjects {accuracy of each, and its spread}; mdd and note: what can be detected. Raises ValueError as
     `gather`.
@@ -81,7 +85,7 @@ def evaluate_emotion(
             name: {"p": t.p_value, "low": t.low, "high": t.high, "n": t.n, "arrangements": t.arrangements}
             for name, t in tests.items()
         },
-        "chance_is_exact": not found.cross_validated,
+        "chance_is_exact": split == "test" and not found.cross_validated,
         "calibration": {name: _calibration(a, n_bins, seed) for name, a in {"raw": answers, **found.scaled}.items()},
         "reliability": {name: _reliability(a, n_bins, confidence) for name, a in {"raw": answers, **found.scaled}.items()},
         "histogram": _histogram(answers),
@@ -134,7 +138,8 @@ def emotion_table(models: Mapping[str, Scores | dict], **options) -> pd.DataFram
     given = {name: value for name, value in models.items() if not isinstance(value, dict)}
     same_protocol([table for x in models.values() for table in ([x] if hasattr(x, "keys") else list(x))])
     results = {n: x if isinstance(x, dict) else evaluate_emotion(x, **options) for n, x in models.items()}
-    if len({(r["n_videos"], r["n_won"], r["split"], r["cross_validated"]) for r in results.values()}) > 1:
+    whose = lambda r: (*r["subjects"]["name"], *r["subjects"]["videos"])
+    if len({(r["n_videos"], r["n_won"], r["split"], r["cross_validated"], whose(r)) for r in results.values()}) > 1:
         raise ValueError("the models were evaluated on different videos; tabulate those of one split together")
     rows = []
     for name, result in results.items():
@@ -152,7 +157,8 @@ def emotion_table(models: Mapping[str, Scores | dict], **options) -> pd.DataFram
     base = _inside(float(np.mean([r["metrics"]["accuracy"]["value"] for r in results.values()])))
     effect = max(r["mdd"]["design_effect"] for r in results.values())
     note = mdd_note(first["n_videos"], first["n_subjects"], float(np.median(differ)) if differ else None, effect, base)
-    note += "" if first["chance_is_exact"] else f" {CROSS_VALIDATED}"
+    if not first["chance_is_exact"]:
+        note += f" {CROSS_VALIDATED if first['cross_validated'] else SELECTED_ON}"
     table.attrs = {"protocol": first["protocol"], "note": note}
     return table
 
@@ -239,7 +245,7 @@ def _roc(answers: Answers, n_boot: int, confidence: float, rng: np.random.Genera
         if labels.min() == labels.max():
             return np.full(len(_GRID), np.nan)
         alarms, hits = b.roc_curve(labels, answers.probabilities[run][videos])
-        # where a step goes straight up, its top; the curve's start stays at 0
+        # where a step goes straight up, its top alone: interpolation needs one value a place
         top = np.append(np.diff(alarms) > 0, True)
         return np.interp(_GRID, alarms[top], hits[top])
 

@@ -69,7 +69,8 @@ def subject_interval(answers: Answers, metric: str, confidence: float = 0.95) ->
     the range; a metric of exactly 0 or 1, which does not vary, gets Wilson's interval with people for trials. It speaks of these
     trained runs and new people. Simulated coverage of nominal 95 % for accuracy, AUC and macro-F1 from chance to 0.98: 0.94 to
     0.99 with 7 to 35 people of three videos, where the percentile bootstrap gives 0.57 to 0.94 (benchmarks/
-    emotion_uncertainty.py).
+    emotion_uncertainty.py). Too short for answers gathered from folds, which share their chance: that of the AUC lacks 0.5 in 12
+    to 14 % of the null data of `chance_test`.
     """
     value, without = _leave_one_out(answers, metric)
     people = len(without)
@@ -132,7 +133,7 @@ def chance_test(
     """Permutation test against chance: results are exchanged (`exchange_results`), the model's answers stay.
 
     p_value has the +1 correction (Phipson, Smyth 2010). Exact for models that never saw these results. Held-out answers gathered
-    from folds have learned from each other's results and share their chance: there it finds too much (in 8 to 9 % of null
+    from folds have learned from each other's results and share their chance: there it finds too much (in 8 to 11 % of null
     data at 5 %: 80 videos of 27 people, five folds, logistic regression); use `chance_by_learning` where learning is cheap.
     """
     observed = float(mean_metric(answers, metric))

@@ -76,6 +76,7 @@ def test_without_validation_there_is_one_half_and_no_scaling(scores):
     assert set(given["calibration"]) == {"raw", "temperature", "platt"}
     on_val = evaluate_emotion(scores, split="val", **QUICK)
     assert on_val["threshold"]["low"] == on_val["threshold"]["high"] == 0.5 and list(on_val["calibration"]) == ["raw"]
+    assert not on_val["chance_is_exact"] and "Validation videos chose" in emotion_table({"a": on_val}).attrs["note"]
 
 
 def test_each_fold_brings_its_own_threshold_and_repeats_are_averaged():
@@ -90,7 +91,7 @@ def test_each_fold_brings_its_own_threshold_and_repeats_are_averaged():
             assert np.allclose(cut[at], choose_threshold(val["label"].to_numpy(), val["probability"].to_numpy()))
             assert np.allclose(p[at], held.sort_values("video")["probability"])
     runs = [scores[(scores["repeat"] == r) & (scores["split"] == "test")] for r in range(2)]
-    assert "share their chance" in emotion_table({"a": result}).attrs["note"]
+    assert "share their chance: intervals over people are too short" in emotion_table({"a": result}).attrs["note"]
     mean = np.mean([sk.roc_auc_score(run["label"], run["logit"]) for run in runs])
     assert np.isclose(result["metrics"]["auc"]["value"], mean) and result["metrics"]["auc"]["sd"] > 0
     assert result["metrics"]["auc"]["low"] == subject_interval(found.answers, "auc").low
@@ -135,8 +136,10 @@ def test_tables_and_comparisons_keep_to_one_protocol_and_one_set_of_videos(score
         compare_emotion(scores, cvpr)
     with pytest.raises(ProtocolError, match="cannot be combined"):
         evaluate_emotion([scores, cvpr])
-    with pytest.raises(ValueError, match="different videos"):
-        emotion_table({"a": scores, "b": fewer}, **QUICK)
+    others = scores.assign(video=scores["video"].str.replace("test", "other"), subject="x" + scores["subject"])
+    for table in (fewer, others):
+        with pytest.raises(ValueError, match="different videos"):
+            emotion_table({"a": scores, "b": table}, **QUICK)
     with pytest.raises(ValueError, match="differ in 1 test videos"):
         compare_emotion(scores, fewer)
 

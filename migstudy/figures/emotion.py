@@ -117,18 +117,20 @@ def draw_emotion_forest(
     """A row a model, a panel a metric: value with its 95 % interval over people, chance, and what lies too near to it.
 
     The band about chance: of accuracy the differences that so many videos show with less than 80 % power (the largest of the
-    models' minimum detectable differences), of AUC the middle 95 % of exchanged results. Filled marks: p < 0.05 by exchanged
-    results. Broad bars: ± one sd of a model's runs. Raises ValueError for a metric that no test against chance was made of.
+    models' minimum detectable differences), of AUC the middle 95 % of exchanged results. Dotted: the accuracy of always answering
+    the commoner result, where that is not a coin's. Filled marks: p < 0.05 by exchanged results. Broad bars: ± one sd of runs. Raises ValueError for a metric that no test against chance was made of.
     """
     if unknown := sorted(set(metrics) - set(TESTED)):
         raise ValueError(f"no chance is known of {unknown[0]!r}; draw some of {', '.join(TESTED)}")
     results = _checked(results)
     fig = style.new_figure(style.PAGE, 1.2 + 0.27 * len(results) + 0.25 * bool(title))
     axes = np.atleast_1d(fig.subplots(1, len(metrics), sharey=True))
-    places = np.arange(len(results))[::-1]
+    places, most = np.arange(len(results))[::-1], max(result["majority"] for result in results.values())
     for ax, metric in zip(axes, metrics, strict=True):
         ax.axvspan(*_near_chance(results, metric), color=style.PALE, lw=0, zorder=0)
         ax.axvline(0.5, color=style.INK, lw=0.8, zorder=1)
+        if metric == "accuracy" and most > 0.5:
+            ax.axvline(most, color=style.INK, lw=0.9, ls=(0, (1, 1.5)), zorder=1)
         for place, result in zip(places, results.values(), strict=True):
             _draw_row(ax, place, result, metric)
         ax.set(xlabel=NAMES[metric], ylim=(-0.6, len(results) - 0.4))
@@ -143,11 +145,16 @@ def draw_emotion_forest(
     if any(r["metrics"][metrics[0]]["sd"] is not None for r in results.values()):
         handles.append(Line2D([], [], color=style.BLUE, alpha=0.3, lw=4, label="± sd of runs"))
     handles += [Line2D([], [], color=style.INK, lw=0.8, label="chance"), Patch(color=style.PALE, label=_band_words(metrics))]
+    if "accuracy" in metrics and most > 0.5:
+        handles.append(Line2D([], [], color=style.INK, lw=0.9, ls=(0, (1, 1.5)), label="always the commoner result"))
     fig.legend(handles=handles, loc="outside upper left", ncols=2 + (len(handles) < 4), columnspacing=1.4)
     if title:
         fig.suptitle(title, x=0.005, ha="left")
-    exact = all(result["chance_is_exact"] for result in results.values())
-    style.add_source(fig, _told(results, source) + ("" if exact else ", where p is too small"))
+    told = _told(results, source)
+    if not all(result["chance_is_exact"] for result in results.values()):
+        crossed = next(iter(results.values()))["cross_validated"]
+        told += ", where intervals are too short and p too small" if crossed else ", which chose the models: p is too small"
+    style.add_source(fig, told)
     return fig
 
 
