@@ -10,6 +10,7 @@ from fusion_toy import fusing, stored, tokens_of, two_halves
 from safetensors.torch import load_file
 
 from migstudy import fit
+from migstudy.config.fusion import FusionConfig
 from migstudy.fit import fit as run_fit
 from migstudy.fit import prepare
 from migstudy.fusion_data import FusionData, Modality
@@ -234,3 +235,21 @@ def test_shuffled_labels_are_a_control(halves):
     run_fit(task, config.resolved(), None, progress=False)
     found = answers(task.model.eval(), halves, config).argmax(1)
     assert (found == halves.clips.test.labels).mean() < 0.7
+
+
+# -- full size ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_paper_profile_starts_at_full_size():
+    """MViTv2-S's 393 tokens of 768 channels and 2s-AGCN's 23 steps of 256, joint and bone, one step of 64 clips."""
+    clips = two_halves(((22, 21, 21), (1, 1, 1), (1, 1, 1))).clips
+    rng = np.random.default_rng(0)
+    shapes = {"rgb": ((393, 768), (8, 49)), "joint": ((23, 256), (23, 1)), "bone": ((23, 256), (23, 1))}
+    modalities = {
+        name: Modality({c: rng.normal(size=shape).astype(np.float16) for c in clips.whole.index["clip_id"]}, grid, name == "rgb")
+        for name, (shape, grid) in shapes.items()
+    }  # fmt: skip
+    config = FusionConfig(profile="paper", video_model="mvit", epochs=1, precision="no", workers=0, threads=1)
+    run = train_fusion(config, FusionData(clips, modalities))
+    assert np.isfinite(pd.read_csv(run.path("log.csv"))["loss"]).all() and len(run.read_json("metrics.json")["at_hand"]) == 6
