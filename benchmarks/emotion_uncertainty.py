@@ -55,8 +55,8 @@ def false_alarms(studies: int, luck: float, rng: np.random.Generator) -> dict[st
 
 
 def cross_validated(studies: int, luck: float, rng: np.random.Generator) -> dict[str, float]:
-    """The same for answers gathered from five folds, and shares of intervals without 0.5: 27 people, 80 videos, logistic regression
-    on 10 features of people."""
+    """The same for answers gathered from five folds, and shares of intervals without 0.5: 27 people, 80 videos, logistic
+    regression on 10 features of people."""
     from sklearn.linear_model import LogisticRegression
 
     people, alarms, areas, missed = np.arange(80) % 27, [], [], []

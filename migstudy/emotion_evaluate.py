@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 TESTED = ("balanced_accuracy", "auc", "accuracy")
 HEADLINE = ("balanced_accuracy", "auc", "accuracy", "macro_f1", "brier")
 CROSS_VALIDATED = (
-    "Answers of cross-validation share their chance: intervals over people are too short and p-values by exchanged results too small"
-    " there."
+    "Answers of cross-validation share their chance: intervals over people are too short and p-values by exchanged results too"
+    " small there."
 )
 SELECTED_ON = "Validation videos chose what is evaluated on them: values are too good and p-values too small."
 COVERAGES = (0.5, 0.7, 0.9)
@@ -54,10 +54,10 @@ def evaluate_emotion(
     models}; metrics {name: {value, low, high, sd of runs}}, intervals over people; accuracy_wilson [low, high], as if videos
     were independent; majority (accuracy of the commoner result); chance {metric: {p, low, high, n, arrangements}}, its unit, and
     chance_is_exact (for split "test" without cross-validation, see `small_sample.chance_test`); calibration {raw, temperature,
-    platt: {brier, log_loss, ece_mass, ece_width, ece_expected, ece_p}}, the last two by results drawn from the probabilities; reliability,
-    risk_coverage, roc: curves with bounds; histogram: lost and won videos by tenths of the probability; selective {aurc, best,
-    nothing, accuracy_at}; subjects {accuracy of each, and its spread}; mdd and note: what can be detected. Raises ValueError as
-    `gather`.
+    platt: {brier, log_loss, ece_mass, ece_width, ece_expected, ece_p}}, the last two by results drawn from the probabilities;
+    reliability, risk_coverage, roc: curves with bounds; histogram: lost and won videos by tenths of the probability; selective
+    {aurc, best, nothing, accuracy_at}; subjects {accuracy of each, and its spread}; mdd and note: what can be detected. Raises
+    ValueError as `gather`.
     """
     found = gather(scores, split, threshold)
     answers, labels = found.answers, found.answers.labels

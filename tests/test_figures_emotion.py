@@ -66,7 +66,8 @@ def test_forest_fills_what_beats_chance_and_marks_what_is_too_near_it(results):
     assert np.isclose(band.x1, 0.5 + widest) and "commoner" not in words(fig), "20 of 40 were won: a coin's accuracy"
     uneven = {"face": results["face"] | {"majority": 0.6}}
     fig = draw_emotion_forest(uneven, "toy", metrics=("accuracy", "auc"))
-    lines = [[line.get_xdata()[0] for line in ax.lines if len(set(line.get_xdata())) == 1 < len(line.get_xdata())] for ax in fig.axes]
+    upright = lambda line: len(set(line.get_xdata())) == 1 < len(line.get_xdata())
+    lines = [[line.get_xdata()[0] for line in ax.lines if upright(line)] for ax in fig.axes]
     assert lines == [[0.5, 0.6], [0.5]] and "always the commoner result" in words(fig)
     crossed = {"face": results["face"] | {"chance_is_exact": False, "cross_validated": True}}
     assert "where intervals are too short and p too small" in words(draw_emotion_forest(crossed, "toy"))

@@ -117,8 +117,9 @@ def draw_emotion_forest(
     """A row a model, a panel a metric: value with its 95 % interval over people, chance, and what lies too near to it.
 
     The band about chance: of accuracy the differences that so many videos show with less than 80 % power (the largest of the
-    models' minimum detectable differences), of AUC the middle 95 % of exchanged results. Dotted: the accuracy of always answering
-    the commoner result, where that is not a coin's. Filled marks: p < 0.05 by exchanged results. Broad bars: ± one sd of runs. Raises ValueError for a metric that no test against chance was made of.
+    models' minimum detectable differences), of AUC the middle 95 % of exchanged results. Dotted: the accuracy of always
+    answering the commoner result, where that is not a coin's. Filled marks: p < 0.05 by exchanged results. Broad bars: ± one sd
+    of a model's runs. Raises ValueError for a metric that no test against chance was made of.
     """
     if unknown := sorted(set(metrics) - set(TESTED)):
         raise ValueError(f"no chance is known of {unknown[0]!r}; draw some of {', '.join(TESTED)}")
