@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 
 from migstudy import paths
 from migstudy.clips import ClipSet
 from migstudy.config.emotion import EmotionConfig
+from migstudy.datasets.content_cache import cache_root
 from migstudy.emotion_protocols import EmotionVideos, read_emotion_videos
 
 SIMULATED_SEED = 1  # the ordinary simulated release has seed 0, hence other people: recognisers may be trained on it
@@ -101,9 +104,8 @@ def open_emotion_data(config: EmotionConfig) -> EmotionData:
     config = config.resolved()
     root = emotion_root(config)
     videos = read_emotion_videos(root, config.protocol)
-    cache = os.environ.get("MIGSTUDY_CACHE") or paths.resolve("data/cache")
-    whole = read_release(root, unit="video", split_by="folders", cache=cache).clips
-    clips = read_release(root, split_by="folders", cache=cache).clips
+    whole = read_release(root, unit="video", split_by="folders", cache=cache_folder()).clips
+    clips = read_release(root, split_by="folders", cache=cache_folder()).clips
     wanted = videos.table["video"]
     if missing := sorted(set(wanted) - set(whole.index["video"])):
         raise ValueError(
@@ -125,7 +127,22 @@ def emotion_root(config: EmotionConfig) -> Path:
         return paths.resolve(config.data)
     extras = ("truth", *(_EXTRAS[need] for need in config.needs if need in _EXTRAS))
     folder = paths.resolve(f"data/simulated/{config.profile}_emotion_{config.emotion_effect:g}")
-    return simulate(
-        folder, config.profile, SIMULATED_SEED, os.cpu_count() or 1, extras=extras, emotion_effect=config.emotion_effect,
-        **SIMULATED[config.profile],
-    )  # fmt: skip
+    with one_at_a_time(folder.name):  # models that start together make the videos once
+        return simulate(
+            folder, config.profile, SIMULATED_SEED, os.cpu_count() or 1, extras=extras, emotion_effect=config.emotion_effect,
+            **SIMULATED[config.profile],
+        )  # fmt: skip
+
+
+def cache_folder() -> Path:
+    """Where the study keeps what can be made again: MIGSTUDY_CACHE, else data/cache."""
+    return cache_root(os.environ.get("MIGSTUDY_CACHE") or paths.resolve("data/cache"))
+
+
+@contextmanager
+def one_at_a_time(name: str) -> Iterator[None]:
+    """Of processes that want to make the same thing, one does and the others wait; it is then there for them."""
+    folder = cache_folder() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{name}.lock"):
+        yield

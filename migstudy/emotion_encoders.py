@@ -12,14 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
-from filelock import FileLock
 
 from migstudy import paths
 from migstudy.config.emotion import EmotionConfig
 from migstudy.config.gesture import GestureConfig
 from migstudy.data import data_path, open_data
-from migstudy.datasets.content_cache import cache_root, key_of
-from migstudy.emotion_data import EmotionData
+from migstudy.datasets.content_cache import key_of
+from migstudy.emotion_data import EmotionData, cache_folder, one_at_a_time
 from migstudy.emotion_protocols import ProtocolError
 from migstudy.face_encoder import load_face_encoder, train_face_encoder
 from migstudy.models import StudyModel, get_model_class
@@ -28,11 +27,6 @@ from migstudy.runs import RUNNER, RUNS, Run
 from migstudy.scores import load_scores, make_scores, save_scores
 
 TASK = "03_train_gesture"
-
-
-def cache_folder() -> Path:
-    """Where the study keeps what can be made again: MIGSTUDY_CACHE, else data/cache."""
-    return cache_root(os.environ.get("MIGSTUDY_CACHE") or paths.resolve("data/cache"))
 
 
 def face_encoder(config: EmotionConfig, data: EmotionData, progress: bool = True) -> SwinFace:
@@ -48,7 +42,7 @@ def face_encoder(config: EmotionConfig, data: EmotionData, progress: bool = True
     people = data.videos.select("train")["video"].tolist()
     settings = dict(preset="small", seed=config.encoder_seed, epochs=config.face_epochs, frames=config.face_frames)
     folder = cache_folder() / "face_encoders" / key_of(data.fingerprint, settings)
-    with _one_at_a_time(folder.name):
+    with one_at_a_time(folder.name):
         return train_face_encoder(
             data.root, people, folder=folder, threads=config.threads, cache=cache_folder(), progress=progress, **settings
         )
@@ -132,7 +126,7 @@ def find_or_train(options: Mapping[str, str]) -> Run:
     from migstudy.sweep import run_cells
 
     run = run_of_config(GestureConfig.from_strings(options).resolved())
-    with _one_at_a_time(run.id):
+    with one_at_a_time(run.id):
         if not run.done:
             with _own_runner():
                 failed = run_cells(TASK, [dict(options)], 1, "encoder")
@@ -168,14 +162,6 @@ def _as_given(root: Path) -> str:
     """A path as a parameter: relative to the project where it lies in it, so that a run's id is the same on every machine."""
     home = paths.project_root().resolve()
     return root.resolve().relative_to(home).as_posix() if root.resolve().is_relative_to(home) else str(root)
-
-
-@contextmanager
-def _one_at_a_time(name: str) -> Iterator[None]:
-    folder = cache_folder() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{name}.lock"):
-        yield
 
 
 @contextmanager

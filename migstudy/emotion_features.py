@@ -18,9 +18,8 @@ from torch import Tensor, nn
 
 from migstudy.clips import ClipSet
 from migstudy.config.emotion import EmotionConfig
-from migstudy.emotion_data import EmotionData, window_id
+from migstudy.emotion_data import EmotionData, cache_folder, one_at_a_time, window_id
 from migstudy.emotion_encoders import (
-    cache_folder,
     config_of,
     context_run,
     face_encoder,
@@ -179,20 +178,20 @@ def open_face_windows(config: EmotionConfig, data: EmotionData, progress: bool =
         data.root if (data.root / "faces").is_dir() else data.films, data.whole, videos=list(data.frames), cache=cache_folder()
     )
     spec = FaceSpec(step=max(1, round(data.whole.fps / config.face_rate)))
-    return FaceWindows(face_tokens(model, faces, spec, cache=cache_folder(), progress=progress), data, config)
+    with one_at_a_time(f"faces-{data.fingerprint[:16]}"):
+        tokens = face_tokens(model, faces, spec, cache=cache_folder(), progress=progress)
+    return FaceWindows(tokens, data, config)
 
 
 def open_context_windows(config: EmotionConfig, data: EmotionData, run, progress: bool = True) -> ContextWindows:
     """The video model's tokens of every window of all videos."""
-    own, windows = config_of(run), data.windows(config.window_seconds)
-    pixels = open_rgb_clips(
-        windows, find_films(data.films), RgbSpec(frames=own.clip_len, size=own.train_size), cache=cache_folder(), progress=progress
-    )
+    own, windows, cache = config_of(run), data.windows(config.window_seconds), cache_folder()
     model = StepTokens(load_encoder(run), own.clip_len // 2).eval()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    return ContextWindows(
-        rgb_tokens(model, windows, pixels, own.clip_len, own.train_size, cache=cache_folder(), progress=progress)
-    )
+    spec = RgbSpec(frames=own.clip_len, size=own.train_size)
+    with one_at_a_time(f"context-{data.fingerprint[:16]}"):
+        pixels = open_rgb_clips(windows, find_films(data.films), spec, cache=cache, progress=progress)
+        return ContextWindows(rgb_tokens(model, windows, pixels, own.clip_len, own.train_size, cache=cache, progress=progress))
 
 
 def video_embedding(source: WindowTokens, data: EmotionData, video: str, seconds: float) -> np.ndarray:

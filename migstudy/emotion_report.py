@@ -131,12 +131,11 @@ def evidence_figure(
 
 
 def telling_videos(scores: pd.DataFrame) -> list[str]:
-    """The won and the lost test video answered most surely and rightly; where none is right, most surely."""
+    """The won and the lost test video answered most surely and rightly, or least wrongly; the extremes of unknown results."""
     test, chosen = scores[scores["split"] == "test"], []
     for label, side in ((1, 1.0), (0, -1.0)):
-        rows = test[test["label"] == label]
-        if len(rows):
-            chosen.append(str(rows["video"].iloc[int(np.argmax(side * rows["logit"].to_numpy()))]))
+        rows = test[test["label"] == label] if (test["label"] == label).any() else test
+        chosen.append(str(rows["video"].iloc[int(np.argmax(side * rows["logit"].to_numpy()))]))
     return chosen
 
 
