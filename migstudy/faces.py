@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 READY_FOLDER = "faces"
 Detector = Callable[[np.ndarray], "np.ndarray | None"]
-"""A picture (H, W, 3) uint8 RGB -> five points (5, 2) px in the order of `face_points.POINTS`, or None where no face is."""
+"""A picture (H, W, 3) uint8 RGB -> five points (5, 2) px in the order of `face_points.POINTS`, or None where no face is.
+
+Tokens of its crops are kept by its name, or by an attribute `fingerprint` (str), which tells settings and versions apart."""
 
 _BLACK = 8  # no pixel of a crop is brighter: the renderer's sign that the face is out of the picture, or an empty frame
 
@@ -91,7 +93,7 @@ def open_faces(
     `clips`, whole videos in px (`read_release(unit="video")`), or by `detector`, which `clips` then need not tell; "auto" =
     ready-made crops where there are some and no detector is given. sure: least score of a landmark. videos: ids, of which every
     one must be there; None: all that have a film, and of `clips` where those are given. cache: as in `read_release`.
-    Raises FilmError naming what is missing, or ValueError for clips that are no whole videos in px.
+    Raises FilmError naming what is missing, or ValueError for clips that are no whole videos in px and a nameless detector.
     """
     root = Path(root).expanduser().resolve()
     if source not in ("auto", "ready", "film"):
@@ -124,7 +126,7 @@ def open_faces(
                 frames, size = len(opened), opened.size
             if ready and size != (TEMPLATE_SIZE, TEMPLATE_SIZE):
                 raise FilmError(f"{film} is {size[0]} x {size[1]} px; ready-made crops are {TEMPLATE_SIZE} x {TEMPLATE_SIZE}")
-            way = "ready" if ready else getattr(detector, "__qualname__", type(detector).__qualname__)
+            way = "ready" if ready else _name_of(detector)
             found[video] = FaceVideo(video, film, frames, cached.key_of(content, way), ready, detector=detector)
         else:
             clip = clips[known[video]]
@@ -132,6 +134,17 @@ def open_faces(
             key = cached.key_of(content, clip.image_size, [cached.key_of(np.round(track.points, 2).tobytes().hex()), sure])
             found[video] = FaceVideo(video, film, len(track), key, track=track, image_size=clip.image_size)
     return found
+
+
+def _name_of(detector: Detector) -> str:
+    """What tells a detector's crops from another's in the cache."""
+    if own := getattr(detector, "fingerprint", None):
+        return str(own)
+    name = getattr(detector, "__qualname__", type(detector).__qualname__)
+    if name == "partial" or name.endswith("<lambda>"):
+        fix = "define a function, or set its `fingerprint`"
+        raise ValueError(f"the detector {detector!r} has no name to keep its crops by; {fix}")
+    return name
 
 
 def _check(clips: ClipSet | None) -> None:

@@ -1,5 +1,6 @@
 """Face crops: cut where the landmarks are, only asked frames decoded, ready-made ones taken, faults named in one message."""
 
+import functools
 import tracemalloc
 
 import numpy as np
@@ -144,6 +145,12 @@ def test_a_detectors_points_take_the_skeletons_place(tmp_path):
         return None if len(seen) == 2 else points
 
     faces = open_faces(tmp_path, detector=detector, videos=["0002"], cache=tmp_path / "cache")
+    for nameless in (lambda picture: detector(picture), functools.partial(detector)):
+        with pytest.raises(ValueError, match="no name to keep its crops by"):
+            open_faces(tmp_path, detector=nameless, videos=["0002"], cache=tmp_path / "cache")
+        nameless.fingerprint = "dots, version 2"
+        other = open_faces(tmp_path, detector=nameless, videos=["0002"], cache=tmp_path / "cache")
+        assert other["0002"].fingerprint != faces["0002"].fingerprint
     assert list(faces) == ["0002"] and np.isnan(usable_share(faces)["0002"])
     got = dict(faces["0002"].crops([1, 7, 11]))
     assert got[7] is None and seen == [(240, 320, 3)] * 3
