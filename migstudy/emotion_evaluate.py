@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -105,7 +106,8 @@ def evaluate_emotion(
 
 def compare_emotion(scores_a: Scores, scores_b: Scores, metric: str = "auc", split: str = "test", seed: int = 0) -> dict:
     """Two models on the same videos: effect A - B with its interval over people, p of the swap test by person, and of DeLong
-    (with people as clusters; None but for the AUC of one run each), share of videos on which one alone is right.
+    (with people as clusters; None but for the AUC of one run each, and where it is undefined), share of videos on which one
+    alone is right.
 
     Raises ProtocolError or ValueError where the tables are not of the same protocol, videos and results.
     """
@@ -117,7 +119,8 @@ def compare_emotion(scores_a: Scores, scores_b: Scores, metric: str = "auc", spl
     swap = swap_test(a, other, metric, rng=seed) if same_runs else None
     delong = None
     if metric == "auc" and len(a.probabilities) == len(other.probabilities) == 1:
-        delong = delong_test(a.labels, a.probabilities[0], other.probabilities[0], a.clusters).p_value
+        with suppress(ValueError):  # people too few for its variance; the swap test is there for them
+            delong = _number(delong_test(a.labels, a.probabilities[0], other.probabilities[0], a.clusters).p_value)
     return {
         "metric": metric, "effect": effect.value, "low": _number(effect.low), "high": _number(effect.high),
         "p": swap.p_value if swap else None, "p_delong": delong, "discordant": discordant_share(a, other),

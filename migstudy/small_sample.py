@@ -202,18 +202,25 @@ def swap_test(
 
 
 def difference_interval(a: Answers, b: Answers, metric: str = "auc", confidence: float = 0.95) -> Estimate:
-    """metric(A) - metric(B) with its interval over people: jackknife and Student's t, each person left out of both."""
+    """metric(A) - metric(B) with its interval over people: jackknife and Student's t, each person left out of both.
+
+    NaN bounds with one person, and where the difference is not 0 but the same whoever is left out: its error is then unknown.
+    """
     _refuse_unpaired(a, b)
     (value, without), (other, less) = _leave_one_out(a, metric), _leave_one_out(b, metric)
     difference = value - other
-    half = stats.t.ppf((1 + confidence) / 2, max(len(less) - 1, 1)) * _jackknife_error(without - less)
+    error = _jackknife_error(without - less)
+    if error <= 1e-12 < abs(difference):
+        return Estimate(difference, np.nan, np.nan)
+    half = stats.t.ppf((1 + confidence) / 2, max(len(less) - 1, 1)) * error
     return Estimate(difference, float(difference - half), float(difference + half))
 
 
 def delong_test(labels, first, second, clusters=None) -> PairedTest:
     """Two AUCs on the same videos: z and two-sided p of DeLong et al. (1988); with clusters of Obuchowski (1997).
 
-    labels, first, second, clusters: (N,). Normal theory: with fewer than some 30 people prefer `swap_test`.
+    labels, first, second, clusters: (N,). Normal theory: with fewer than some 30 people prefer `swap_test`. NaN where areas
+    differ and nobody varies. Raises ValueError unless two people have won and two have lost videos.
     """
     labels = np.asarray(labels).astype(bool)
     owner = np.arange(len(labels)) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1]
@@ -234,7 +241,7 @@ def delong_test(labels, first, second, clusters=None) -> PairedTest:
     variance += 2 * people / (people - 1) * (up @ down) / (won * lost)
     difference = areas[0] - areas[1]
     if variance <= 1e-15:
-        return PairedTest(0.0 if abs(difference) < 1e-12 else np.inf, 1.0 if abs(difference) < 1e-12 else 0.0, len(labels))
+        return PairedTest(*((0.0, 1.0) if abs(difference) < 1e-12 else (np.nan, np.nan)), len(labels))
     z = float(difference / np.sqrt(variance))
     return PairedTest(z, float(2 * stats.norm.sf(abs(z))), len(labels))
 

@@ -149,5 +149,8 @@ def test_comparison_finds_the_better_model_and_nothing_between_equals(scores):
     assert found["effect"] > 0 and found["low"] > 0 and found["p"] < 0.01 and found["p_delong"] < 0.01
     same = compare_emotion(scores, scores, "balanced_accuracy")
     assert same["effect"] == 0 and same["p"] == 1 and same["discordant"] == 0 and same["p_delong"] is None
+    lonely = [t.assign(subject=np.where(t["label"] == 1, "x", t["subject"])) for t in (scores, toy_scores(0.0, seed=2))]
+    lonely = [t[t["split"] == "test"] for t in lonely]
+    assert compare_emotion(*lonely)["p_delong"] is None and compare_emotion(*lonely)["p"] > 0, "one person won them all"
     two = compare_emotion([scores, scores], [scores], "auc")
     assert two["p"] is None and two["effect"] == 0

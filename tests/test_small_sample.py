@@ -181,6 +181,12 @@ def test_delong_is_its_definition():
     assert np.isclose(found.statistic, naive_delong(labels, first, second))
     assert np.isclose(found.statistic, delong_test(labels, first, second, np.arange(40)).statistic)
     assert delong_test(labels, first, first).p_value == 1
+    people = make_answers([0, 1, 0, 1], [0.1, 0.9, 0.2, 0.8], [0, 0, 1, 1])
+    coin = make_answers([0, 1, 0, 1], [0.5] * 4, [0, 0, 1, 1])
+    assert np.isnan(delong_test(people.labels, people.probabilities[0], coin.probabilities[0], people.clusters).p_value)
+    found = difference_interval(people, coin)
+    assert found.value == 0.5 and np.isnan([found.low, found.high]).all(), "two people are no certainty"
+    assert difference_interval(coin, coin)[1:] == (0, 0) and swap_test(people, coin).p_value == 0.5
     with pytest.raises(ValueError, match="two people with won"):
         delong_test([1, 0, 0], [0.1, 0.2, 0.3], [0.3, 0.1, 0.2])
 
