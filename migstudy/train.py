@@ -109,7 +109,7 @@ def build_video_model(config: GestureConfig, **shared: Any) -> torch.nn.Module:
     model = create_model(
         config.model, frames=config.clip_len, size=config.train_size, num_blocks=sum(stages), drop_path=config.drop_path,
         downscale_blocks=[sum(stages[: i + 1]) for i in range(len(stages) - 1)], kv_stride=2 ** (len(stages) - 1),
-        init_std=0.02 if config.base_channels >= 96 else None, **shared,
+        init_std=0.02 if config.base_channels >= 96 else None, motion=config.stream == "rgb_motion", **shared,
     )  # fmt: skip
     if config.weights:
         source = config.weights if config.weights == "kinetics" else paths.resolve(config.weights)

@@ -68,7 +68,7 @@ def test_run_lists_the_parameters_of_a_notebook(project):
     (project / "notebooks" / TRAINING.name).write_bytes(TRAINING.read_bytes())
     lines = call("run", "03", "--parameters").stdout.splitlines()
     assert [line.split()[0] for line in lines] == list(GestureConfig().to_dict())
-    assert next(line for line in lines if line.startswith("stream")).split(maxsplit=2)[1:] == ["None", "one of joint, limb, bone, joint_motion, bone_motion, rgb or None"]
+    assert next(line for line in lines if line.startswith("stream")).split(maxsplit=2)[1:] == ["None", "one of joint, limb, bone, joint_motion, bone_motion, rgb, rgb_motion or None"]
     assert not (project / "runs").exists()
 
 

@@ -72,6 +72,18 @@ def test_it_learns_from_films_what_can_be_learned(learned):
     assert log["loss"].iloc[-1] < 0.6 * log["loss"].iloc[0]
 
 
+def test_pictures_train_as_their_differences_do(toy):
+    run = train(tiny_video(data=toy, stream="rgb", epochs=1))
+    model = get_model_class("mvit").from_pretrained(run.folder)
+    moving = get_model_class("mvit").from_pretrained(run.folder, motion=True)
+    still = torch.rand(2, 3, 1, 24, 24).expand(2, 3, 4, 24, 24)
+    shown = still + torch.rand(2, 1, 4, 1, 1)
+    with torch.no_grad():
+        assert not model.motion and not torch.allclose(model.eval()(still).logits[0], model(still).logits[1], atol=1e-4)
+        assert torch.allclose(moving.eval()(still).logits[0], moving(still).logits[1], atol=1e-6), "what stands still is gone"
+        assert not torch.allclose(moving(shown).logits, moving(still).logits, atol=1e-4)
+
+
 def test_shuffled_labels_fall_to_chance(learned):
     assert learned[True].read_json("metrics.json")["test"]["macro_f1"] < 0.55
     params = [learned[shuffled].read_json("params.json")["params"] for shuffled in (False, True)]
@@ -205,14 +217,15 @@ def test_the_paper_profile_builds_the_published_network(toy):
 
 def test_the_model_alone_chooses_its_stream():
     config = GestureConfig(model="mvit").resolved()
-    assert (config.stream, config.on_rgb, config.label_embedding) == ("rgb", True, "none")
+    assert (config.stream, config.on_rgb, config.label_embedding) == ("rgb_motion", True, "none")
     assert GestureConfig().resolved().stream == GestureConfig(model="agcn").resolved().stream == "joint"
-    assert GestureConfig(model="mvit", profile="paper").resolved().blocks == (1, 2, 11, 2)
+    paper = GestureConfig(model="mvit", profile="paper").resolved()
+    assert (paper.stream, paper.blocks, paper.weights) == ("rgb", (1, 2, 11, 2), "kinetics")
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"model": "mvit", "stream": "joint"}, "mvit takes rgb"), ({"stream": "rgb"}, "posec3d takes joint, limb"),
+    [({"model": "mvit", "stream": "joint"}, "mvit takes rgb, rgb_motion"), ({"stream": "rgb"}, "posec3d takes joint, limb"),
      ({"weights": "kinetics"}, "only mvit takes a checkpoint"), ({"model": "mvit", "stage_blocks": "3"}, "two to five stages")],
 )  # fmt: skip
 def test_what_does_not_go_together_is_refused(options, message):

@@ -19,22 +19,23 @@ class GestureConfig(Parameters):
 
     data: `simulator`, or a path: release folder, ClipSet folder, labelled .npz, mmaction2 pickle. films: the folder of the
     videos that `mvit` sees; empty = where the data lie. model: paper A's `posec3d` on heatmaps of the streams joint and limb,
-    a graph network on coordinates of the streams joint, bone and their motion, or `mvit` on the stream rgb, the person cut out
-    of the film. topology: a name of `skeletons.list_topologies()`, or `native` for the data's own. projection: planes of 3D
-    data drawn as images. clip_len: frames a sample. train_size, test_size: side of heatmaps or pictures, px. sigma: px.
-    kept_frames, kept_size (px): of a clip's film, decoded once and kept, see `rgb.RgbSpec`; samples and crops are taken from
-    them. test_mirror: mirror images besides, when there are several test clips. crop_area: least share of the image that a
-    training crop keeps. colour: brightness, contrast and saturation vary by that share. center: what graph networks place at
-    the origin, every `frame`'s body or the `clip`'s; auto: frame in 3D, clip in 2D. rotation (degrees), shear, zoom, time_crop,
-    joint_dropout: random views of graph networks, see `graph_augment.GraphAugment`. schedule: of the learning rate, `cosine`,
-    or `step` by a tenth after 60 and 80 % of the epochs. stage_blocks: bottlenecks, graph units or attention blocks a stage.
-    drop_path: stochastic depth of `mvit`'s last block. weights: what `mvit` starts from, empty = from scratch, `kinetics` = its
-    published ones, or a checkpoint's path. loss: of the classes, see `long_tail`; class_balance (beta of class_balanced and
-    ldam), focal_gamma, logit_tau, ldam_margin (of the rarest class, in logits) and reweight_from (share of the epochs, ldam)
-    are theirs. classifier: `joint` as trained, or a second stage on balanced classes, see `decoupled`: `tau_norm`, or
-    `retrained` for retrain_epochs. label_embedding: `none`, `sentence`, `glove` or a file of vectors. patience: epochs
-    without a better validation score before stopping, 0 = never. threads: 0 = all cores. shuffle_labels: train on shuffled
-    labels, a control that must fall to chance. run_dir: where the run is kept; empty = runs/<id>.
+    a graph network on coordinates of the streams joint, bone and their motion, or `mvit` on the person cut out of the film,
+    rgb, or on differences of its frames, rgb_motion. topology: a name of `skeletons.list_topologies()`, or `native` for the
+    data's own. projection: planes of 3D data drawn as images. clip_len: frames a sample. train_size, test_size: side of
+    heatmaps or pictures, px. sigma: px. kept_frames, kept_size (px): of a clip's film, decoded once and kept, see
+    `rgb.RgbSpec`; samples and crops are taken from them. test_mirror: mirror images besides, when there are several test
+    clips. crop_area: least share of the image that a training crop keeps. colour: brightness, contrast and saturation vary by
+    that share. center: what graph networks place at the origin, every `frame`'s body or the `clip`'s; auto: frame in 3D, clip
+    in 2D. rotation (degrees), shear, zoom, time_crop, joint_dropout: random views of graph networks, see
+    `graph_augment.GraphAugment`. schedule: of the learning rate, `cosine`, or `step` by a tenth after 60 and 80 % of the
+    epochs. stage_blocks: bottlenecks, graph units or attention blocks a stage. drop_path: stochastic depth of `mvit`'s last
+    block. weights: what `mvit` starts from, empty = from scratch, `kinetics` = its published ones, or a checkpoint's path.
+    loss: of the classes, see `long_tail`; class_balance (beta of class_balanced and ldam), focal_gamma, logit_tau,
+    ldam_margin (of the rarest class, in logits) and reweight_from (share of the epochs, ldam) are theirs. classifier: `joint`
+    as trained, or a second stage on balanced classes, see `decoupled`: `tau_norm`, or `retrained` for retrain_epochs.
+    label_embedding: `none`, `sentence`, `glove` or a file of vectors. patience: epochs without a better validation score
+    before stopping, 0 = never. threads: 0 = all cores. shuffle_labels: train on shuffled labels, a control that must fall to
+    chance. run_dir: where the run is kept; empty = runs/<id>.
     """
 
     profile: Profile = "quick"
@@ -42,7 +43,7 @@ class GestureConfig(Parameters):
     films: str = ""
     model: Literal["posec3d", "stgcn", "agcn", "ctrgcn", "mvit"] = "posec3d"
     topology: str = "imigue41"
-    stream: Literal["joint", "limb", "bone", "joint_motion", "bone_motion", "rgb"] | None = None
+    stream: Literal["joint", "limb", "bone", "joint_motion", "bone_motion", "rgb", "rgb_motion"] | None = None
     sampling: Literal["uniform_interval", "uniform_segments", "zero_pad"] = "uniform_interval"
     projection: Literal["xy", "xy+zy"] = "xy"
     clip_len: int | None = None
@@ -137,7 +138,7 @@ class GestureConfig(Parameters):
 GRAPH_MODELS = ("stgcn", "agcn", "ctrgcn")
 HEATMAP_STREAMS = ("joint", "limb")
 GRAPH_STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
-RGB_STREAMS = ("rgb",)
+RGB_STREAMS = ("rgb", "rgb_motion")
 
 # `paper` follows the MiGA 2023 winner's published settings (arXiv 2307.10624), from which paper A descends; paper A's own
 # are not public. `quick` and `smoke` are ours: the same system, small enough for two cores.
@@ -185,7 +186,8 @@ MODEL_PROFILES: dict[tuple[str, str], dict[str, Any]] = {
     ("ctrgcn", "paper"): _SGD | dict(weight_decay=4e-4, warmup_epochs=5.0, epochs=65),
 } | {(model, "quick"): _SMALL for model in GRAPH_MODELS}  # fmt: skip
 
-# `paper`: MViTv2-S at its published size, fine-tuned from Kinetics as is usual for it; rates and epochs are ours.
+# `paper`: MViTv2-S at its published size, fine-tuned from Kinetics as is usual for it; rates and epochs are ours. `quick` and
+# `smoke`: a small one from scratch, which in minutes learns nothing from pictures, but much from their differences.
 MODEL_PROFILES |= {
     ("mvit", "paper"): dict(
         stream="rgb", clip_len=16, train_size=224, test_size=224, test_clips=2, crop_area=0.7, base_channels=96,
@@ -194,11 +196,11 @@ MODEL_PROFILES |= {
         precision="bf16",
     ),
     ("mvit", "quick"): dict(
-        stream="rgb", clip_len=8, train_size=56, test_size=56, crop_area=0.8, base_channels=32, stage_blocks="1,2,1",
-        dropout=0.2, label_embedding="none", lr=1e-3, weight_decay=0.05, epochs=16, grad_clip=1.0,
+        stream="rgb_motion", clip_len=8, train_size=56, test_size=56, crop_area=0.8, base_channels=32, stage_blocks="1,2,1",
+        dropout=0.2, label_embedding="none", lr=1e-3, weight_decay=0.05, epochs=12, grad_clip=1.0,
     ),
     ("mvit", "smoke"): dict(
-        stream="rgb", clip_len=4, train_size=32, test_size=32, test_clips=2, crop_area=0.7, base_channels=8,
+        stream="rgb_motion", clip_len=4, train_size=32, test_size=32, test_clips=2, crop_area=0.7, base_channels=8,
         stage_blocks="1,1", label_embedding="none", lr=3e-3, grad_clip=1.0,
     ),
 }  # fmt: skip

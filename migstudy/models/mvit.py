@@ -22,6 +22,7 @@ from torchvision.models.video.mvit import MSBlockConfig
 from migstudy.models.base import ModelOutput, StudyModel, _read_checkpoint
 
 PATCH_STRIDE = (2, 4, 4)
+_MOTION_GAIN = 3.0  # differences of neighbouring frames are that much smaller than the pictures
 KINETICS = "kinetics"
 PRESETS: dict[str, dict[str, Any]] = {
     "mvit_v2_s": {},
@@ -50,14 +51,15 @@ _FROM_MMACTION2 = [
 class MViT(StudyModel):
     """RGB clips (N, 3, T, H, W), normalised -> class logits; features = the class token, tokens = (N, 1 + T'H'W', C).
 
-    The class token comes first; T' = T / 2, H' = H / (4 * 2 ** len(downscale_blocks)); both come after the last norm.
-    frames, size: the clip that the position tables are made for (size: px, or (H, W)); other clips pass too, the tables
-    being interpolated. base_channels, num_heads: of the first block; both double at each of `downscale_blocks`, where
-    height and width halve. kv_stride: pooling of keys and values in space at the first block, halved at each of them.
-    dropout: before the classifier only. drop_path: stochastic depth of the last block, rising to it from 0.
-    init_std: of the linear layers' first weights, as published; None: Xavier's, without which a narrow model learns much
-    slower. embedding_dim: adds the head that predicts the label's text vector. The defaults are MViTv2-S (34.5 M parameters,
-    16 frames at stride 4, dropout and drop_path as torchvision's); `PRESETS` holds smaller ones.
+    The class token comes first; T' = T / 2, H' = H / (4 * 2 ** len(downscale_blocks)); both come after the last norm. frames,
+    size: the clip that the position tables are made for (size: px, or (H, W)); other clips pass too, the tables being
+    interpolated. base_channels, num_heads: of the first block; both double at each of `downscale_blocks`, where height and
+    width halve. kv_stride: pooling of keys and values in space at the first block, halved at each of them. dropout: before
+    the classifier only. drop_path: stochastic depth of the last block, rising to it from 0. init_std: of the linear layers'
+    first weights, as published; None: Xavier's, without which a narrow model learns much slower. motion: look at differences
+    of neighbouring frames ("RGB difference", Wang et al., "Temporal Segment Networks", arXiv 1608.00859), in which a
+    background that stands still is gone. embedding_dim: adds the head that predicts the label's text vector. The defaults are
+    MViTv2-S (34.5 M parameters, 16 frames at stride 4, dropout and drop_path as torchvision's); `PRESETS` holds smaller ones.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class MViT(StudyModel):
         dropout: float = 0.5,
         drop_path: float = 0.2,
         init_std: float | None = 0.02,
+        motion: bool = False,
         embedding_dim: int | None = None,
     ) -> None:
         super().__init__()
@@ -93,11 +96,14 @@ class MViT(StudyModel):
         )  # fmt: skip
         if init_std != 0.02:
             for layer in network.modules():
-                if isinstance(layer, nn.Linear):
-                    nn.init.xavier_uniform_(layer.weight) if init_std is None else nn.init.trunc_normal_(layer.weight, std=init_std)
+                if isinstance(layer, nn.Linear) and init_std is None:
+                    nn.init.xavier_uniform_(layer.weight)
+                elif isinstance(layer, nn.Linear):
+                    nn.init.trunc_normal_(layer.weight, std=init_std)
         self.conv_proj, self.pos_encoding = network.conv_proj, network.pos_encoding
         self.blocks, self.norm = network.blocks, network.norm
         self.head = nn.Sequential(nn.Dropout(dropout), network.head[1])  # torchvision's drops in place: tokens with it
+        self.motion = motion
         self.out_channels = network.head[1].in_features
         self.emb_fc = nn.Linear(self.out_channels, embedding_dim) if embedding_dim else None
         if self.emb_fc is not None:
@@ -108,6 +114,8 @@ class MViT(StudyModel):
         """Raises ValueError when the clip is not (N, 3, T, H, W)."""
         if clip.ndim != 5 or clip.shape[1] != 3:
             raise ValueError(f"MViT takes RGB clips (N, 3, T, H, W), not {tuple(clip.shape)}")
+        if self.motion:
+            clip = F.pad(_MOTION_GAIN * clip.diff(dim=2), (0, 0, 0, 0, 1, 0))
         patches = self.conv_proj(clip)
         thw = tuple(patches.shape[2:])
         x = self.pos_encoding(patches.flatten(2).transpose(1, 2))
