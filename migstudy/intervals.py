@@ -68,8 +68,9 @@ def cluster_interval(
 
     Arrays for a vector metric.
     Jackknife variance, Student's t with S - 1 degrees of freedom (Efron, Tibshirani 1993, chapter 11). Means over classes
-    speak of the classes that the clips show. Bounds are NaN with one cluster, and where leaving one out leaves the metric
-    undefined. Simulated coverage of nominal 95 %: 0.92 to 0.97 for 7 to 35 subjects, less for a class of a few clips.
+    speak of the classes that the clips show. A value of 0 or 1 that nobody's absence changes gets Wilson's interval, with the
+    clusters that have a value of their own for trials. Bounds are NaN with one cluster, and where leaving one out leaves the
+    metric undefined. Simulated coverage of nominal 95 %: 0.92 to 0.97 for 7 to 35 subjects, less for a class of a few clips.
     """
     value, without = leave_one_out(confusions, metric)
     if np.ndim(confusions) == 4:
@@ -80,7 +81,11 @@ def cluster_interval(
         return value, nothing, nothing
     spread = (count - 1) / count * ((without - without.mean(axis=0)) ** 2).sum(axis=0)
     half = stats.t.ppf((1 + confidence) / 2, count - 1) * np.sqrt(spread)
-    return value, np.clip(value - half, 0, 1), np.clip(value + half, 0, 1)
+    low, high = np.clip(value - half, 0, 1), np.clip(value + half, 0, 1)
+    own = np.isfinite(get_metric(metric)(confusions)).reshape(-1, count, *np.shape(value)).sum(axis=1).mean(axis=0)
+    squared = stats.norm.ppf((1 + confidence) / 2) ** 2
+    reach = np.where(spread < 1e-24, squared / (own + squared), 0)
+    return value, np.where(value >= 1, np.minimum(low, 1 - reach), low), np.where(value <= 0, np.maximum(high, reach), high)
 
 
 def uncertainty(
@@ -115,12 +120,13 @@ def paired_difference(
 ) -> Estimate:  # fmt: skip
     """Effect A - B averaged over seeds, with an interval over seeds and subjects together; arguments as `uncertainty`.
 
-    A configuration with one run adds no seed variance: the interval then speaks of that run only. NaN bounds with one cluster.
+    A configuration with one run adds no seed variance: the interval then speaks of that run only. NaN bounds with one cluster,
+    and where nobody's absence changes an effect other than 0: its error is then unknown.
     Simulated coverage of nominal 95 %: 0.94 to 0.98 with 3 to 10 seeds and 7 to 35 subjects, wherever the variance lies.
     """
     found = uncertainty(confusions_a, confusions_b, metric, paired_seeds)
     error, df = found.standard_error()
-    half = stats.t.ppf((1 + confidence) / 2, df) * error
+    half = stats.t.ppf((1 + confidence) / 2, df) * (np.nan if error <= 1e-12 < abs(found.effect) else error)
     return Estimate(found.effect, float(found.effect - half), float(found.effect + half))
 
 

@@ -8,6 +8,7 @@ from scipy import stats
 
 from migstudy import intervals as iv
 from migstudy import metrics as m
+from migstudy.statistics import wilson_interval
 from test_statistics import confusions, right_and_wrong
 
 
@@ -30,8 +31,23 @@ def test_interval_of_equal_shares_is_the_t_interval_of_their_mean(hits):
     if len(set(hits)) > 1:
         expected = np.clip(stats.ttest_1samp(shares, 0).confidence_interval(0.9), 0, 1)
         assert np.allclose((low, high), expected)
-    else:
+    elif 0 < value < 1:
         assert np.allclose((low, high), value)
+    else:
+        assert np.allclose((low, high), wilson_interval(round(float(value)) * len(hits), len(hits), 0.9)[1:])
+
+
+def test_a_class_never_found_is_as_uncertain_as_the_people_who_show_it_are_few():
+    stack = np.zeros((9, 3, 3))
+    stack[:, 0, 0], stack[:, 1, 1], stack[::2, 1, 0], stack[:3, 2, 0] = 5, 3, 1, 1
+    for many in (stack, np.stack([stack, stack])):
+        value, low, high = iv.cluster_interval(many, m.recall)
+        assert value[[0, 2]].tolist() == [1, 0] and 0 < low[1] < value[1] < high[1] < 1
+        assert np.allclose((low[0], high[0]), wilson_interval(9, 9)[1:])
+        assert np.allclose((low[2], high[2]), wilson_interval(0, 3)[1:]), "three people show it"
+    right, wrong = np.zeros((2, 1, 4, 2, 2))
+    right[..., 0, 0], wrong[..., 0, 1] = 5, 5
+    assert np.isnan(iv.paired_difference(right, wrong, "top1")[1:]).all(), "four people are no certainty"
 
 
 @pytest.mark.parametrize("metric", ["top1", "mean_class_accuracy", "macro_f1"])
