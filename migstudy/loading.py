@@ -124,6 +124,7 @@ def eval_loader(clips: ClipSet, config: GestureConfig, views: int = 1, pixels: R
 
 def channels(topology: Topology, config: GestureConfig, dimensions: int = 2) -> int:
     """Input channels of a model: joints or limbs, once for each plane drawn; coordinates and score of a graph's joints; RGB."""
+    config = config.resolved()
     if config.on_rgb:
         return 3
     if config.on_graph:
