@@ -179,11 +179,12 @@ def open_rgb_clips(
 
 def check_films(films: Mapping[str, Path], clips: ClipSet) -> None:
     """Raises FilmError listing up to 20 videos of the clips that have no film."""
-    counts = clips.index["video"].value_counts(sort=False)
+    clip_ids = clips.index.groupby("video", sort=False)["clip_id"].agg(["first", "size"])
     places = ", ".join(sorted({str(path.parent.parent) for path in films.values()})) or "the given folder"
     if problems := [
-        Problem(Path(f"{video}.mp4"), f"no film of this video ({count} clips) in {places}", "fetch it, or leave its clips out")
-        for video, count in counts.items() if video not in films
+        Problem(Path(f"{video}.mp4"), f"no film of clip {first} ({count} clips of this video) in {places}",
+                "fetch it, or leave its clips out")
+        for video, first, count in clip_ids.itertuples() if video not in films
     ]:  # fmt: skip
         raise FilmError(describe(problems))
 

@@ -236,7 +236,7 @@ def test_what_does_not_go_together_is_refused(options, message):
 def test_a_missing_film_is_one_clear_error(toy, tmp_path):
     place = shutil.copytree(toy, tmp_path / "clips")
     (place / "0007.mp4").unlink()
-    with pytest.raises(FilmError, match=r"0007\.mp4: no film of this video \(1 clips\) in .*fetch it"):
+    with pytest.raises(FilmError, match=r"0007\.mp4: no film of clip 0007_0 \(1 clips of this video\) in .*fetch it"):
         open_data(tiny_video(data=str(place)))
     open_data(tiny(data=str(place)))  # skeletons need none
     config = tiny_video(data=str(place), films=toy)
