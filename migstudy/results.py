@@ -38,7 +38,11 @@ def answers() -> list[Run]:
 
 
 def params_of(run: Run) -> dict:
-    return run.read_json("params.json")["params"]
+    """The run's parameters as they would be today: what was added since has the value that changes nothing, its default."""
+    from migstudy.execute import completed
+
+    kept = run.read_json("params.json")
+    return completed(kept["task"], kept["params"])
 
 
 def seed_of(run: Run) -> int:

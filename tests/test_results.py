@@ -116,6 +116,14 @@ def test_the_newest_answer_counts_and_counts_once():
     assert find_runs({"base": BASE}, "smoke", "simulator")["base"] == [new]
 
 
+def test_a_run_from_before_a_parameter_was_added_is_found(study):
+    run = study["base", 0]
+    kept = run.read_json("params.json")
+    del kept["params"]["dropout"], kept["params"]["center"]
+    run.write_json("params.json", kept)
+    assert ablation_runs("smoke")["base"] == [run, study["base", 1]]
+
+
 def test_unfinished_runs_answer_nothing(study):
     study["base", 0].path("DONE").unlink()
     assert ablation_runs("smoke")["base"] == [study["base", 1]]
