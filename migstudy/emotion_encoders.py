@@ -1,7 +1,7 @@
 """What looks at a video before win or lose is asked: encoders of face and context, and a recogniser of micro-gestures.
 
-None of them is ever told a result, and none may have learned from a test person. Those that are not given are trained on
-training people, as the training notebook would, and found again by the next run.
+None of them is ever told a result, and none may have learned from a test person. Those that are not given are trained, as the
+training notebook would, and found again by the next run.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from migstudy.config.emotion import EmotionConfig
 from migstudy.config.gesture import GestureConfig
 from migstudy.data import data_path, open_data
 from migstudy.datasets.content_cache import key_of
-from migstudy.emotion_data import EmotionData, cache_folder, one_at_a_time
-from migstudy.emotion_protocols import ProtocolError
+from migstudy.emotion_data import ENCODER_SEED, EmotionData, cache_folder, encoder_root, one_at_a_time
+from migstudy.emotion_protocols import ProtocolError, read_emotion_videos
 from migstudy.face_encoder import load_face_encoder, train_face_encoder
 from migstudy.models import StudyModel, get_model_class
 from migstudy.models.swinface import SwinFace
@@ -30,26 +30,33 @@ TASK = "03_train_gesture"
 
 
 def face_encoder(config: EmotionConfig, data: EmotionData, progress: bool = True) -> SwinFace:
-    """SwinFace from the given weights, or the stand-in, trained on the training people's faces of simulated videos.
+    """SwinFace from the given weights, or for simulated videos the stand-in, trained on simulated people of its own.
 
-    Raises ValueError for real videos without weights: there is no truth to train a stand-in on.
+    Raises ValueError for real videos without weights, which a stand-in would not know how to look at, and for simulated videos of
+    the very seed, hence people, that the stand-in learns from.
     """
     config = config.resolved()
     if config.face_weights:
         return load_face_encoder(config.face_weights)
-    if not (data.root / "truth").is_dir():
-        raise ValueError(f"{data.root} is no simulated release, so no face encoder can be trained; give SwinFace's file with face_weights=")
-    people = data.videos.select("train")["video"].tolist()
+    protocol = data.videos.protocol
+    if not protocol.startswith("simulated"):
+        raise ValueError(f"{data.root} is no simulated release, which alone has a stand-in; give SwinFace's file with face_weights=")
+    if f"-seed{ENCODER_SEED}-" in protocol:
+        raise ValueError(f"{data.root} has the people that the stand-in learns from (seed {ENCODER_SEED}); simulate another seed")
+    root = encoder_root(config, ("face",))
+    people = read_emotion_videos(root)
+    videos = sorted(people.table["video"])
     settings = dict(preset="small", seed=config.encoder_seed, epochs=config.face_epochs, frames=config.face_frames)
-    folder = cache_folder() / "face_encoders" / key_of(data.fingerprint, settings)
+    folder = cache_folder() / "face_encoders" / key_of(people.protocol, settings)
     with one_at_a_time(folder.name):
         return train_face_encoder(
-            data.root, people, folder=folder, threads=config.threads, cache=cache_folder(), progress=progress, **settings
+            root, videos, folder=folder, threads=config.threads, cache=cache_folder(), progress=progress, **settings
         )
 
 
 def context_run(config: EmotionConfig, data: EmotionData) -> Run:
-    """The finished run of the video model; trained now on the clips of the training people when there is none.
+    """The finished run of the video model; trained now when there is none: for our simulated videos on simulated people of its own,
+    else on the training people's clips, of whom cross-validation then says too much as far as gestures tell the result.
 
     Raises ProtocolError when it learned from videos that the protocol tests on.
     """
@@ -57,8 +64,9 @@ def context_run(config: EmotionConfig, data: EmotionData) -> Run:
     if config.context_run:
         run = given_run(config.context_run, ("mvit",))
     else:
+        root = encoder_root(config, ("context",)) if config.data == "simulator" else data.root
         options = {
-            "profile": config.profile, "data": _as_given(data.root), "films": config.films, "model": "mvit",
+            "profile": config.profile, "data": _as_given(root), "films": config.films, "model": "mvit",
             "seed": str(config.encoder_seed),
         }  # fmt: skip
         run = find_or_train(options | ({"epochs": str(config.context_epochs)} if config.context_epochs else {}))

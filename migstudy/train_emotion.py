@@ -50,9 +50,9 @@ def train_emotion(
 ) -> Run:  # fmt: skip
     """Cross-validate, fit on the whole training part, score the test part once; returns the finished run.
 
-    A trained run is returned as it is; an interrupted one goes on after its last finished fold. Leaves folds/*.parquet, scores.parquet
-    (see `emotion_scores`: fold >= 0 cross-validation, -1 the protocol's split), log.csv, folds.csv (epochs of every fold),
-    model.safetensors or gesture_model.json, and, last, metrics.json.
+    A trained run is returned as it is; an interrupted one goes on after its last finished fold. Leaves folds/*.parquet,
+    scores.parquet (see `emotion_scores`: fold >= 0 cross-validation, -1 the protocol's split), log.csv, folds.csv (epochs of every
+    fold), model.safetensors or gesture_model.json, and, last, metrics.json.
     """
     config = config.resolved()
     data = data or open_emotion_data(config)
@@ -111,8 +111,8 @@ def build(config: EmotionConfig, features: EmotionFeatures, counts: Sequence[int
     if features.skeleton is not None:
         model = create_model(
             "hypergraph_transformer", topology=features.skeleton.whole.topology, in_channels=features.skeleton.channels,
-            base_channels=config.width, stage_blocks=(1,) * (config.depth + 1), heads=config.heads, dropout=config.dropout,
-            head_dropout=config.head_dropout, mask_ratio=config.mask_ratio,
+            base_channels=max(config.width // 4, 4 * config.heads), stage_blocks=(1,) * (config.depth + 1), heads=config.heads,
+            dropout=config.dropout, head_dropout=config.head_dropout, mask_ratio=config.mask_ratio,
         )  # fmt: skip
         return model, HybridLoss(criterion, config.reconstruction)
     if config.model == "gesture_lstm":
@@ -169,8 +169,8 @@ def _fold(config: EmotionConfig, data: EmotionData, features: EmotionFeatures, r
     train, val = inner_validation(data.videos, fold.train, config.inner_fraction, config.seed)
     parts = [data.rows(ids) for ids in (train, val, fold.held_out)]
     if config.model == "gesture_logistic":
-        answers, epoch = [logits(_gesture_model(own, features, parts[0]), features.events.of(p["video"])).loc[p["video"]].to_numpy()
-                          for p in parts[1:]], 0  # fmt: skip
+        model, epoch = _gesture_model(own, features, parts[0]), 0
+        answers = [_gesture_answers(model, features, part) for part in parts[1:]]
     else:
         prepare(own)
         fitted = fit(EmotionTask(own, data, features, *parts[:2]), own, None, progress=False)
@@ -187,8 +187,9 @@ def _fold(config: EmotionConfig, data: EmotionData, features: EmotionFeatures, r
 
 
 def _final(
-    config: EmotionConfig, data: EmotionData, features: EmotionFeatures, run: Run, folds: list[pd.DataFrame], epochs: int, progress: bool
-) -> pd.DataFrame:
+    config: EmotionConfig, data: EmotionData, features: EmotionFeatures, run: Run, folds: list[pd.DataFrame], epochs: int,
+    progress: bool,
+) -> pd.DataFrame:  # fmt: skip
     """The model of the whole training part, trained for as many epochs as the folds' median, on the test part.
 
     Its "val" rows are the training people's answers of cross-validation, the mean of the repeats' log odds.
@@ -197,7 +198,7 @@ def _final(
     if config.model == "gesture_logistic":
         model = _gesture_model(config, features, train)
         model.save(run.path(GESTURE_MODEL))
-        found = logits(model, features.events.of(test["video"])).loc[test["video"]].to_numpy()
+        found = _gesture_answers(model, features, test)
     else:
         prepare(config)
         about = SimpleNamespace(**config.to_dict() | {"epochs": max(epochs, 1), "select_on": "epoch", "patience": 0})
@@ -206,15 +207,18 @@ def _final(
         found = predict(fitted.model, test, data, features, config, fitted.accelerator)
     held = pd.concat(folds).query("split == 'test'").groupby("video", as_index=False).agg({"logit": "mean"})
     known = data.rows(held["video"])
-    return combine_emotion_scores([
-        make_emotion_scores(known, held["logit"].to_numpy(), data.videos, "val"), make_emotion_scores(test, found, data.videos, "test"),
-    ])  # fmt: skip
+    val = make_emotion_scores(known, held["logit"].to_numpy(), data.videos, "val")
+    return combine_emotion_scores([val, make_emotion_scores(test, found, data.videos, "test")])
 
 
 def _gesture_model(config: EmotionConfig, features: EmotionFeatures, rows: pd.DataFrame):
     if config.shuffle_labels:
         rows = rows.assign(label=np.random.default_rng([config.seed, 7]).permutation(rows["label"]))
     return fit_gesture_model(features.events, rows, seed=config.seed)
+
+
+def _gesture_answers(model, features: EmotionFeatures, rows: pd.DataFrame) -> np.ndarray:
+    return logits(model, features.events.of(rows["video"])).loc[rows["video"]].to_numpy()
 
 
 def measure(scores: pd.DataFrame, data: EmotionData) -> dict[str, Any]:

@@ -124,6 +124,28 @@ def test_an_encoder_that_knows_a_test_person_is_refused(tmp_path, monkeypatch, s
         emotion_encoders.check_people(run, data)
 
 
+def test_encoders_learn_from_people_of_their_own():
+    from migstudy.emotion_data import ENCODER_SEED, ENCODERS, SIMULATED, SIMULATED_SEED
+    from migstudy.simulate import PROFILES
+    from migstudy.simulate.plan import make_plan
+
+    assert len({0, SIMULATED_SEED, ENCODER_SEED}) == 3 and set(ENCODERS) == set(SIMULATED) == set(PROFILES)
+    looks = [
+        {tuple(np.round(s.habits, 6)) for s in make_plan(dataclasses.replace(PROFILES["smoke"], **knobs["smoke"]), seed)[1].values()}
+        for knobs, seed in ((SIMULATED, SIMULATED_SEED), (ENCODERS, ENCODER_SEED))
+    ]  # fmt: skip
+    assert not looks[0] & looks[1]
+
+
+@pytest.mark.parametrize(("key", "says"), [
+    ("folders:mine-1", "give SwinFace's file"), (f"simulated:quick-seed{2}-00000000", "simulate another seed"),
+])  # fmt: skip
+def test_videos_that_have_no_stand_in(tmp_path, key, says):
+    data = SimpleNamespace(root=tmp_path, videos=SimpleNamespace(protocol=key))
+    with pytest.raises(ValueError, match=says):
+        emotion_encoders.face_encoder(EmotionConfig(), data)
+
+
 def test_the_probe_finds_people_who_differ_and_none_where_nobody_does():
     rng = np.random.default_rng(0)
     people = np.repeat(np.arange(12), 3)

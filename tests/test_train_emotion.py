@@ -151,7 +151,7 @@ def test_the_skeletons_segment_is_in_the_bodys_frame_and_padded(tmp_path):
     config, data = config_of(tmp_path, "hypergraph_transformer").resolved(), toy_emotion(frames=48)
     windows = toy_features(config, data).skeleton
     part = windows.segment("test00", 0, 2)
-    assert part.shape == (3, windows.length, 22) and (part[2, :32] == 1).all() and not part[:, 33:].any()
+    assert part.shape == (3, windows.length, 41) and (part[2, :11] == 1).all() and not part[:, 11:].any()  # every third frame of 32
     assert np.abs(part[:2]).max() < 30  # no longer pixels
 
 

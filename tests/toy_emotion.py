@@ -31,13 +31,13 @@ def toy_emotion(effect: float = 3.0, frames: int = 64, people: dict[str, int] = 
             for result in (0, 1):
                 video, who = f"{split}{person}{result}", f"{split} {person}"
                 rng = rng_of("pose", video)
-                keypoints = rng.normal(0, 3, (frames, 22, 2)) + rng_of("seat", who).normal(100, 20, (1, 22, 2))
+                keypoints = rng.normal(0, 3, (frames, 41, 2)) + rng_of("seat", who).normal(100, 20, (1, 41, 2))
                 keypoints[:, :8, 1] += effect * 4 * (result - 0.5)
                 label = 1 - result if who in swap else result
                 rows.append((video, who, label, split))
-                clips.append(Clip(video, keypoints, np.ones((frames, 22)), label, video, who, split, image_size=(256, 144)))
+                clips.append(Clip(video, keypoints, np.ones((frames, 41)), label, video, who, split, image_size=(256, 144)))
     table = pd.DataFrame(rows, columns=["video", "subject", "label", "split"])
-    whole = ClipSet.from_clips(clips, "imigue22", ("lose", "win"), FPS, "toy people")
+    whole = ClipSet.from_clips(clips, "imigue41", ("lose", "win"), FPS, "toy people")
     return EmotionData(None, SimulatedVideos(table, KEY), whole, whole, None)
 
 

@@ -31,10 +31,11 @@ class EmotionConfig(Parameters):
     videos are several segments whose log odds are averaged. face_rate: faces looked at a second; face_steps: tokens of a window
     that they are averaged to. face_weights: SwinFace's published file or a trained encoder's folder; empty = the stand-in trained on
     the simulator's action units (face_epochs, face_frames). context_run, gesture_run: id or folder of a finished run of
-    03_train_gesture; empty = found or trained: `mvit` on the training people's clips (context_epochs, 0 = as its profile says), and
-    gesture_model on gesture_data (empty = the data themselves, or the ordinary simulated release with its other people).
-    encoder_seed: of all three. skeleton_rate: frames a second, topology: for the hypergraph; reconstruction: weight of its other
-    loss, mask_ratio: joints hidden from it in training.
+    03_train_gesture; empty = found or trained: `mvit` on clips of simulated people of its own, of real data on the training people's
+    (context_epochs, 0 = as its profile says), and gesture_model on gesture_data (empty = the data themselves, or the ordinary
+    simulated release with its other people).
+    encoder_seed: of all three. skeleton_rate: frames a second, topology: for the hypergraph, whose first layer is a quarter as
+    wide; reconstruction: weight of its other loss, mask_ratio: joints hidden from it in training.
 
     folds, repeats: of cross-validation on the training part, cut by person. inner_fraction: share of the training people who
     choose the epoch. final: also train on the whole training part and score the protocol's test videos once. The rest is as in
@@ -63,7 +64,7 @@ class EmotionConfig(Parameters):
     gesture_model: Literal["posec3d", "stgcn", "agcn", "ctrgcn"] = "posec3d"
     gesture_data: str = ""
     encoder_seed: int = 0
-    topology: str = "imigue22"
+    topology: str = "imigue41"
     skeleton_rate: float | None = None
     reconstruction: float | None = None
     mask_ratio: float | None = None
@@ -112,24 +113,24 @@ class EmotionConfig(Parameters):
 # Neither sizes nor training of the emotion track are published: `paper` is our reconstruction at the size of facts that are
 # (SwinFace at 112, MViTv2-S on 16 frames at stride 4, hence 2.56 s at 25 frames a second).
 _COMMON = dict(
-    window_seconds=2.56, optimizer="adamw", schedule="cosine", grad_clip=1.0, weight_decay=0.05, patience=0, skeleton_rate=6.25,
+    window_seconds=2.56, optimizer="adamw", schedule="cosine", grad_clip=1.0, weight_decay=0.05, patience=0,
     reconstruction=1.0, mask_ratio=0.3, inner_fraction=0.25,
 )  # fmt: skip
 EmotionConfig.profiles = {
     "paper": _COMMON | dict(
         segment_windows=16, face_rate=5.0, face_steps=4, face_epochs=12, face_frames=20000, context_epochs=0,
-        width=256, depth=1, heads=4, dropout=0.1, head_dropout=0.3, modality_dropout=0.2, lr=3e-4, warmup_epochs=2.0, epochs=30,
-        batch_size=16, precision="bf16", folds=5, repeats=5, workers=8,
+        skeleton_rate=6.25, width=256, depth=1, heads=4, dropout=0.1, head_dropout=0.3, modality_dropout=0.2, lr=3e-4,
+        warmup_epochs=2.0, epochs=30, batch_size=16, precision="bf16", folds=5, repeats=5, workers=8,
     ),
     "quick": _COMMON | dict(
         segment_windows=8, face_rate=3.125, face_steps=2, face_epochs=8, face_frames=3000, context_epochs=8,
-        width=32, depth=1, heads=2, dropout=0.1, head_dropout=0.3, modality_dropout=0.2, lr=2e-3, warmup_epochs=1.0, epochs=20,
-        batch_size=16, precision="no", folds=5, repeats=1, workers=0,
+        skeleton_rate=2.0, width=32, depth=1, heads=2, dropout=0.1, head_dropout=0.3, modality_dropout=0.2, lr=2e-3,
+        warmup_epochs=1.0, epochs=20, batch_size=16, precision="no", folds=5, repeats=1, workers=0,
     ),
     "smoke": _COMMON | dict(
         segment_windows=4, face_rate=1.5625, face_steps=1, face_epochs=1, face_frames=64, context_epochs=1,
-        width=8, depth=1, heads=2, dropout=0.0, head_dropout=0.0, modality_dropout=0.2, lr=5e-3, warmup_epochs=0.0, epochs=2,
-        batch_size=8, precision="no", folds=2, repeats=1, workers=0,
+        skeleton_rate=2.0, width=8, depth=1, heads=2, dropout=0.0, head_dropout=0.0, modality_dropout=0.2, lr=5e-3,
+        warmup_epochs=0.0, epochs=2, batch_size=8, precision="no", folds=2, repeats=1, workers=0,
     ),
 }  # fmt: skip
 EmotionConfig.least = {
