@@ -81,6 +81,7 @@ def study(
     profile: Profile = "quick",
     workers: Annotated[int, typer.Option(min=0, help="Runs at a time; 0 = one a core.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds a variant.")] = 3,
+    parts: Annotated[str, typer.Option(help="Of gesture (paper A), fusion and emotion (paper B).")] = "gesture,fusion,emotion",
 ) -> None:
     """The whole study: simulate, train, ablate, draw. Started again, it goes on where it stopped."""
     from migstudy.config.gesture import GestureConfig
@@ -88,7 +89,7 @@ def study(
 
     with _one_message():
         GestureConfig(profile=profile)  # refused now and once, not by every step
-        raise typer.Exit(code=min(run_study(profile, workers, tuple(range(seeds))), 1))
+        raise typer.Exit(code=min(run_study(profile, workers, tuple(range(seeds)), tuple(parts.split(","))), 1))
 
 
 @app.command()

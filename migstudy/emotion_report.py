@@ -139,8 +139,11 @@ def telling_videos(scores: pd.DataFrame) -> list[str]:
     return chosen
 
 
-def write_report(profile: str, effects: Sequence[float] = (0.0, 1.0), folder: str | Path = "figures") -> list[Path]:
-    """Tables of all models and effects, the forest, an evidence timeline and the privacy page, from stored runs alone."""
+def write_report(config: EmotionConfig, effects: Sequence[float] = (0.0, 1.0), folder: str | Path = "figures") -> list[Path]:
+    """Tables of all models and effects, the forest, an evidence timeline and the privacy page, from stored runs alone.
+
+    config: what the runs asked; the figures show its own effect.
+    """
     from migstudy import figures
     from migstudy.emotion_data import open_emotion_data
     from migstudy.emotion_evaluate import evaluate_emotion, readable_emotion
@@ -148,8 +151,7 @@ def write_report(profile: str, effects: Sequence[float] = (0.0, 1.0), folder: st
     from migstudy.identity_probe import probe_table, video_embeddings
     from migstudy.tables import write_table
 
-    config, written = EmotionConfig(profile=profile, emotion_effect=effects[-1]), []
-    runs = emotion_runs(config)
+    runs, written = emotion_runs(config), []
     data = open_emotion_data(replace(config, model="inter_fusion"))
     sources = {"source": data.source, "run_ids": [run.id for found in runs.values() for run in found]}
     table = effect_table(config, effects)
