@@ -36,7 +36,7 @@ def draw_evidence(
         _draw_gestures(axes[2 * i], rows, fps, seconds[name], most)
         logit = start + float(rows["push"].sum())
         says = f"{1 / (1 + np.exp(-logit)):.0%} win"
-        axes[2 * i].set_title(f"{name}: {_RESULTS[results[name]]}, the model says {says} (log odds {logit:+.2f})")
+        axes[2 * i].set_title(f"{name}: {_RESULTS[results[name]]}, the model says {says} (log odds {_signed(logit)})")
         _draw_sum(axes[2 * i + 1], rows, fps, seconds[name], start, 1.15 * reach)
     axes[-1].set_xlabel("time in the video (s)")
     style.add_source(fig, source)
@@ -51,7 +51,7 @@ def _draw_gestures(ax: Axes, rows: pd.DataFrame, fps: float, seconds: float, mos
         ax.barh(line, length, left=begin, height=0.7, color=colour, alpha=0.2 + 0.8 * min(abs(row.push) / most, 1), linewidth=0)
         right = begin + length / 2 < 0.62 * seconds
         ax.annotate(
-            f"{short_name(row.gesture, 34)} ({row.probability:.0%})  {row.push:+.2f}", (begin + length if right else begin, line),
+            f"{short_name(row.gesture, 34)} ({row.probability:.0%})  {_signed(row.push)}", (begin + length if right else begin, line),
             (3 if right else -3, 0), textcoords="offset points", va="center", ha="left" if right else "right", fontsize=6.5,
         )  # fmt: skip
     if not len(rows):
@@ -73,12 +73,14 @@ def _draw_sum(ax: Axes, rows: pd.DataFrame, fps: float, seconds: float, start: f
     ax.axhline(0, color=style.GREY, linewidth=0.6)
     ax.step(times, np.append(level, level[-1]), where="post", color=style.INK)
     ax.plot(0, start, "o", color=style.INK, markersize=3, clip_on=False)
+    above = start < 0.4 * reach
+    ax.annotate("without any gesture", (0, start), (4, 3 if above else -3), textcoords="offset points",
+                va="bottom" if above else "top", color=style.GREY, fontsize=6.5)  # fmt: skip
     ax.set_xlim(0, seconds)
     ax.set_ylim(-reach, reach)
     ax.set_ylabel("log odds\nof a win")
-    for word, place, side in (("win", 0.97, "top"), ("lose", 0.03, "bottom")):
-        colour = WIN if word == "win" else LOSE
-        ax.text(0.995, place, word, transform=ax.transAxes, ha="right", va=side, color=colour, fontsize=6.5)
+    for word, place, colour in (("win", 0.75, WIN), ("lose", 0.25, LOSE)):
+        ax.text(1.005, place, word, transform=ax.transAxes, ha="left", va="center", color=colour, fontsize=6.5)
 
 
 @style.styled
@@ -87,7 +89,7 @@ def draw_privacy(probes: pd.DataFrame, subjects: Mapping[str, Mapping], source: 
 
     probes: of `identity_probe.probe_table`. subjects: model -> the `subjects` of `evaluate_emotion`.
     """
-    fig = style.new_figure(style.PAGE, 0.9 + max(0.34 * len(probes), 0.42 * len(subjects), 1.2))
+    fig = style.new_figure(style.PAGE, 0.9 + max(0.34 * len(probes), 0.46 * len(subjects), 1.2))
     left, right = fig.subplots(1, 2, width_ratios=(1, 1.25))
     probes = probes.sort_values("top1", ignore_index=True)
     place = np.arange(len(probes))
@@ -106,23 +108,27 @@ def draw_privacy(probes: pd.DataFrame, subjects: Mapping[str, Mapping], source: 
         _draw_people(right, line, found)
     right.set_yticks(range(len(subjects)), [name.replace("_", " ") for name in subjects])
     right.set_ylim(len(subjects) - 0.4, -0.6)
-    right.set_xlim(-0.03, 1.03)
+    right.set_xlim(-0.08, 1.08)
     right.axvline(0.5, color=style.GREY, linewidth=0.6)
-    right.set_xlabel("accuracy of win or lose, one dot a person;\nbar: mean ± sd over people, bracket: sd if all were alike")
+    right.set_xlabel("accuracy of win or lose; bubbles: number of people;\nbar: mean ± sd over people, marks: sd if all were alike")
     right.set_title("and for whom it works")
     style.add_source(fig, source)
     return fig
 
 
 def _draw_people(ax: Axes, line: int, found: Mapping) -> None:
-    values = np.sort(np.asarray(found["accuracy"], float))
-    spread = np.zeros(len(values))
-    for value in np.unique(values):
-        same = np.flatnonzero(values == value)
-        spread[same] = np.linspace(-0.3, 0.3, len(same)) if len(same) > 1 else 0
-    ax.plot(values, line + spread, "o", color=style.SKY, markersize=2.2, markeredgewidth=0)
+    """Bubbles as large as the number of people with that accuracy, written above; mean, spread, and the spread of people alike."""
+    values, count = np.unique(np.round(np.asarray(found["accuracy"], float), 3), return_counts=True)
+    ax.scatter(values, np.full(len(values), line), s=9.0 * count, color=style.SKY, alpha=0.6, linewidth=0)
+    if len(values) <= 5:
+        for value, people in zip(values, count, strict=True):
+            ax.text(value, line - 0.28, str(people), ha="center", va="center", fontsize=6, color=style.GREY)
     if found["sd"] is not None:
         ax.errorbar(found["mean"], line, xerr=found["sd"], fmt="o", color=style.INK, markersize=3.5, linewidth=1.1)
     if found["sd_alike"] is not None:
         for side in (-1, 1):
-            ax.plot(2 * [found["mean"] + side * found["sd_alike"]], [line - 0.18, line + 0.18], color=style.VERMILION, linewidth=0.9)
+            ax.plot(2 * [found["mean"] + side * found["sd_alike"]], [line - 0.14, line + 0.14], color=style.VERMILION, linewidth=0.9)
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
