@@ -192,7 +192,7 @@ def draw_pictures(
     rows = [np.asarray(view) * KINETICS_STD + KINETICS_MEAN for view in (clip, *training)]
     chosen = np.linspace(0, rows[0].shape[1] - 1, min(frames, rows[0].shape[1])).round().astype(int)
     side = (style.PAGE - 0.6) / len(chosen)
-    fig = style.new_figure(style.PAGE, len(rows) * side * rows[0].shape[2] / rows[0].shape[3] + 0.25 + 0.2 * bool(source))
+    fig = style.new_figure(style.PAGE, len(rows) * side * rows[0].shape[2] / rows[0].shape[3] + 0.4 + 0.2 * bool(source))
     axes = fig.subplots(len(rows), len(chosen), squeeze=False)
     for row, (view, name) in enumerate(zip(rows, ["test view", *["training view"] * len(training)], strict=True)):
         for ax, frame in zip(axes[row], chosen, strict=True):
