@@ -75,7 +75,8 @@ def _draw_sum(ax: Axes, rows: pd.DataFrame, fps: float, seconds: float, start: f
     ax.plot(0, start, "o", color=style.INK, markersize=3, clip_on=False)
     above = start < 0.4 * reach
     ax.annotate("without any gesture", (0, start), (4, 3 if above else -3), textcoords="offset points",
-                va="bottom" if above else "top", color=style.GREY, fontsize=6.5)  # fmt: skip
+                va="bottom" if above else "top", color=style.GREY, fontsize=6.5,
+                bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.6})  # fmt: skip
     ax.set_xlim(0, seconds)
     ax.set_ylim(-reach, reach)
     ax.set_ylabel("log odds\nof a win")
