@@ -153,7 +153,7 @@ def write_report(config: EmotionConfig, effects: Sequence[float] = (0.0, 1.0), f
 
     runs, written = emotion_runs(config), []
     data = open_emotion_data(replace(config, model="inter_fusion"))
-    sources = {"source": data.source, "run_ids": [run.id for found in runs.values() for run in found]}
+    sources = {"source": data.source, "data_fingerprint": data.fingerprint, "run_ids": [run.id for found in runs.values() for run in found]}
     table = effect_table(config, effects)
     shown = readable_emotion(table)
     shown.insert(0, "effect", table["effect"])

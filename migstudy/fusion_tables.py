@@ -75,7 +75,7 @@ def _late(way: str, test: Mapping[str, pd.DataFrame], val: Mapping[str, pd.DataF
 
 def fusion_table(answers: Answers) -> pd.DataFrame:
     """One row a variant, as in `tables.score_table`; a variant without runs stands there as missing."""
-    return pd.DataFrame([tables._row(name, [*by_seed.values()]) for name, by_seed in answers.test.items()])
+    return pd.DataFrame([tables.score_row(name, [*by_seed.values()]) for name, by_seed in answers.test.items()])
 
 
 def late_table(profile: str, data: str = "simulator", video: str = "none") -> pd.DataFrame:
@@ -89,7 +89,7 @@ def late_table(profile: str, data: str = "simulator", video: str = "none") -> pd
     for title, names in together.items():
         found = late_fusions({n: test[n] for n in names}, {n: val[n] for n in names})
         rows |= {f"{title}, {name.removeprefix('late: ')}": by_seed for name, by_seed in found.items()}
-    return pd.DataFrame([tables._row(name, [*by_seed.values()]) for name, by_seed in rows.items()])
+    return pd.DataFrame([tables.score_row(name, [*by_seed.values()]) for name, by_seed in rows.items()])
 
 
 def best_single(answers: Answers, metric: str = "macro_f1") -> str:
@@ -151,7 +151,7 @@ def _scores(runs: Sequence[Run], split: str) -> BySeed:
 
 
 def _numbers(scores: Sequence[pd.DataFrame]) -> dict[str, object]:
-    row = tables._row("", scores)
+    row = tables.score_row("", scores)
     del row["variant"]
     return row
 

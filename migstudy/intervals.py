@@ -2,7 +2,7 @@
 
 Everything rests on the jackknife over clusters (subjects): leave one out, see how the metric moves. Its variance with
 Student's t covers what it promises with seven people as with thirty, where the percentile bootstrap is too short and, for
-means over classes, shifted, because a resample without a rare class leaves that class out (benchmarks/coverage.py).
+means over classes, shifted, because a resample without a rare class leaves that class out (benchmarks/interval_coverage.py).
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def graph_table(data: str = "nw_ucla.npz", copies: Collection[str] | None = None
                 fuse(asked, learn_weights(known).weights) for asked, known in zip(test, val, strict=True)
             ]
         for name, scores in answers.items():
-            row = tables._row(GRAPH_MODELS[params["model"]], scores)
+            row = tables.score_row(GRAPH_MODELS[params["model"]], scores)
             row = {"variant": row.pop("variant"), "streams": name, "epochs": params["epochs"], **row}
             kept = [evaluate(without(table, copies), intervals=False)["top1"] for table in scores] if copies is not None else []
             row["top-1 without copies"] = round(100 * float(np.mean(kept)), 1) if kept else np.nan

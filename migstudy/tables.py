@@ -32,7 +32,7 @@ def score_table(groups: Groups) -> pd.DataFrame:
 
     A variant without runs stands there as missing.
     """
-    return pd.DataFrame([_row(name, [labelled_scores(run) for run in runs]) for name, runs in groups.items()])
+    return pd.DataFrame([score_row(name, [labelled_scores(run) for run in runs]) for name, runs in groups.items()])
 
 
 def stream_table(profile: str, data: str = "simulator") -> pd.DataFrame:
@@ -48,7 +48,7 @@ def stream_table(profile: str, data: str = "simulator") -> pd.DataFrame:
         published.append(fuse(test, "miga2023"))
         learned.append(fuse(test, learn_weights(val).weights))
     answers = {**alone, "0.4 joint + 0.6 limb": published, "weights learned on val": learned}
-    return pd.DataFrame([_row(name, tables) for name, tables in answers.items()])
+    return pd.DataFrame([score_row(name, tables) for name, tables in answers.items()])
 
 
 def effect_table(groups: Groups, base: str = "base") -> pd.DataFrame:
@@ -122,7 +122,7 @@ def control_table(profile: str, data: str = "simulator") -> pd.DataFrame:
     """Training on shuffled labels beside the real thing and the blind answer, on the test clips."""
     asked = {"all three": VARIANTS["all three"], "shuffled labels": SHUFFLED}
     groups = find_runs(asked, profile, data, SEEDS[:1])
-    rows = [_row(name, [labelled_scores(run) for run in runs]) for name, runs in groups.items()]
+    rows = [score_row(name, [labelled_scores(run) for run in runs]) for name, runs in groups.items()]
     for run in groups["all three"]:
         blind = run.read_json("metrics.json")["test"]["majority"]
         rows.append({"variant": f"always {blind['name']!r}", **{m: blind[m] for m in SUMMARY if m in blind}})
@@ -144,7 +144,7 @@ def recordings_table() -> pd.DataFrame:
             kinds.setdefault(same_question(without_seed(params_of(run))), []).append(run)
         for runs in kinds.values() or [[]]:
             settings = {k: str(params_of(runs[0])[k]) if runs else "–" for k in ("projection", "train_size", "crop_area", "epochs")}
-            rows.append({**_row(title, [labelled_scores(run) for run in runs]), **settings})
+            rows.append({**score_row(title, [labelled_scores(run) for run in runs]), **settings})
     return pd.DataFrame(rows)
 
 
@@ -205,7 +205,7 @@ def _columns(metric: str) -> tuple[str, str, str, str]:
     return metric, f"{metric} sd", f"{metric} low", f"{metric} high"
 
 
-def _row(name: str, scores: Sequence[pd.DataFrame]) -> dict[str, object]:
+def score_row(name: str, scores: Sequence[pd.DataFrame]) -> dict[str, object]:
     """Means over the runs; the interval is the mean of theirs, since a seed moves its bounds far less than subjects do."""
     measured = [evaluate(table) for table in scores]
     row: dict[str, object] = {"variant": name, "seeds": len(measured)}

@@ -60,7 +60,7 @@ def test_a_name_means_the_same_in_every_notebook(notebook):
     kinds, defaults = notebook_parameters(notebook)
     shared = kinds.keys() & GestureConfig.types().keys()
     assert {"profile", "data"} <= shared
-    for name in shared:
+    for name in shared - {"model", "select_on"}:  # what is trained and how it is judged is each task's own
         known = execute.describe(GestureConfig.types()[name]).split(" or ")
         assert set(execute.describe(kinds[name]).split(" or ")) <= set(known), f"{name} is {kinds[name]} here"
         if name not in ("clip_len",):  # 02 shows the published length, 03 leaves it to the profile

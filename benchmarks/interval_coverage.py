@@ -1,6 +1,6 @@
 """Do intervals cover what they promise, and do tests raise false alarms as rarely as they say? Simulated studies.
 
-    python benchmarks/coverage.py [--studies 1000]
+    python benchmarks/interval_coverage.py [--studies 1000]
 
 Subjects of a long-tailed test set (class frequencies of iMiGUE's training clips, skills and class mixes of their own) are
 drawn again and again. One process, a few minutes; writes results/<date>-<commit>-<hardware>-coverage.json.
