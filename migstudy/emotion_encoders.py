@@ -43,7 +43,7 @@ def face_encoder(config: EmotionConfig, data: EmotionData, progress: bool = True
         raise ValueError(f"{data.root} is no simulated release, which alone has a stand-in; give SwinFace's file with face_weights=")
     if f"-seed{ENCODER_SEED}-" in protocol:
         raise ValueError(f"{data.root} has the people that the stand-in learns from (seed {ENCODER_SEED}); simulate another seed")
-    root = encoder_root(config, ("face",))
+    root = encoder_root(config, "face")
     people = read_emotion_videos(root)
     videos = sorted(people.table["video"])
     settings = dict(preset="small", seed=config.encoder_seed, epochs=config.face_epochs, frames=config.face_frames)
@@ -64,7 +64,7 @@ def context_run(config: EmotionConfig, data: EmotionData) -> Run:
     if config.context_run:
         run = given_run(config.context_run, ("mvit",))
     else:
-        root = encoder_root(config, ("context",)) if config.data == "simulator" else data.root
+        root = encoder_root(config, "context") if config.data == "simulator" else data.root
         options = {
             "profile": config.profile, "data": _as_given(root), "films": config.films, "model": "mvit",
             "seed": str(config.encoder_seed),

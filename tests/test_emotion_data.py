@@ -131,10 +131,10 @@ def test_encoders_learn_from_people_of_their_own():
 
     assert len({0, SIMULATED_SEED, ENCODER_SEED}) == 3 and set(ENCODERS) == set(SIMULATED) == set(PROFILES)
     looks = [
-        {tuple(np.round(s.habits, 6)) for s in make_plan(dataclasses.replace(PROFILES["smoke"], **knobs["smoke"]), seed)[1].values()}
-        for knobs, seed in ((SIMULATED, SIMULATED_SEED), (ENCODERS, ENCODER_SEED))
-    ]  # fmt: skip
-    assert not looks[0] & looks[1]
+        {tuple(np.round(s.habits, 6)) for s in make_plan(dataclasses.replace(PROFILES["smoke"], **knobs), seed)[1].values()}
+        for knobs, seed in ((SIMULATED["smoke"], SIMULATED_SEED), *((own, ENCODER_SEED) for own in ENCODERS["smoke"].values()))
+    ]
+    assert not looks[0] & looks[1] and not looks[0] & looks[2]
 
 
 @pytest.mark.parametrize(("key", "says"), [

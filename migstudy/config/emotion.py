@@ -123,7 +123,7 @@ EmotionConfig.profiles = {
         warmup_epochs=2.0, epochs=30, batch_size=16, precision="bf16", folds=5, repeats=5, workers=8,
     ),
     "quick": _COMMON | dict(
-        segment_windows=8, face_rate=3.125, face_steps=2, face_epochs=8, face_frames=3000, context_epochs=8,
+        segment_windows=8, face_rate=3.125, face_steps=2, face_epochs=6, face_frames=4800, context_epochs=8,
         skeleton_rate=1.0, width=32, depth=1, heads=2, dropout=0.1, head_dropout=0.3, modality_dropout=0.2, lr=2e-3,
         warmup_epochs=1.0, epochs=20, batch_size=16, precision="no", folds=5, repeats=1, workers=0,
     ),
