@@ -28,22 +28,23 @@ SIMULATED: dict[str, dict] = {
     "quick": dict(subjects=(36, 4, 20), videos_per_subject=2, clips=(432, 48, 240), min_clips=(0, 0, 0), fps=6.25),
     "paper": {},
 }  # fmt: skip
-# Encoders learn from people of their own, one video each. Trained on the action units of the training part, the stand-in of the face
-# knew the mood of every video there by heart: cross-validation then found an AUC of 0.84 where new people gave 0.60. Faces need
-# many people, not many frames: what a mouth does at rest is otherwise taken for anatomy. Clips need their motion.
-_FACES = dict(videos_per_subject=1, min_clips=(0, 0, 0), fps=1.0)
+# Encoders learn from people of their own, one video each. Trained on the action units of the training part, the stand-in of the
+# face knew the mood of every video there by heart: cross-validation then found an AUC of 0.84 where new people gave 0.60. Faces
+# need many people, not many frames: what a mouth does at rest is otherwise taken for anatomy. Clips need their motion.
+_CLIPS = dict(videos_per_subject=1, min_clips=(0, 0, 0))
+_FACES = _CLIPS | dict(fps=1.0)
 ENCODERS: dict[str, dict[str, dict]] = {
     "smoke": {
         "face": _FACES | dict(subjects=(6, 1, 1), clips=(18, 3, 3), rgb_height=72),
-        "context": dict(subjects=(4, 1, 1), videos_per_subject=1, clips=(24, 6, 6), min_clips=(0, 0, 0), fps=3.125, rgb_height=72),
+        "context": _CLIPS | dict(subjects=(4, 1, 1), clips=(24, 6, 6), fps=3.125, rgb_height=72),
     },
     "quick": {
         "face": _FACES | dict(subjects=(240, 1, 1), clips=(720, 3, 3)),
-        "context": dict(subjects=(44, 5, 1), videos_per_subject=1, clips=(352, 40, 8), min_clips=(0, 0, 0), fps=6.25),
+        "context": _CLIPS | dict(subjects=(44, 5, 1), clips=(352, 40, 8), fps=6.25),
     },
     "paper": {
         "face": _FACES | dict(protocol=False, subjects=(2000, 1, 1), clips=(6000, 3, 3)),
-        "context": dict(protocol=False, subjects=(60, 10, 2), videos_per_subject=1, clips=(1800, 300, 60), min_clips=(0, 0, 0)),
+        "context": _CLIPS | dict(protocol=False, subjects=(60, 10, 2), clips=(1800, 300, 60)),
     },
 }  # fmt: skip
 _EXTRAS = {"face": "faces", "context": "rgb"}
@@ -157,9 +158,9 @@ def encoder_root(config: EmotionConfig, need: str) -> Path:
     from migstudy.simulate import simulate
 
     folder = paths.resolve(f"data/simulated/{config.profile}_encoder_{need}")
-    extras = ("truth", _EXTRAS[need])
+    extras, knobs = ("truth", _EXTRAS[need]), ENCODERS[config.profile][need]
     with one_at_a_time(folder.name):
-        return simulate(folder, config.profile, ENCODER_SEED, os.cpu_count() or 1, extras=extras, **ENCODERS[config.profile][need])
+        return simulate(folder, config.profile, ENCODER_SEED, os.cpu_count() or 1, extras=extras, **knobs)
 
 
 def cache_folder() -> Path:

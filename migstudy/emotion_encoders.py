@@ -40,7 +40,7 @@ def face_encoder(config: EmotionConfig, data: EmotionData, progress: bool = True
         return load_face_encoder(config.face_weights)
     protocol = data.videos.protocol
     if not protocol.startswith("simulated"):
-        raise ValueError(f"{data.root} is no simulated release, which alone has a stand-in; give SwinFace's file with face_weights=")
+        raise ValueError(f"{data.root} is not simulated, and only then is there a stand-in; give SwinFace's file as face_weights")
     if f"-seed{ENCODER_SEED}-" in protocol:
         raise ValueError(f"{data.root} has the people that the stand-in learns from (seed {ENCODER_SEED}); simulate another seed")
     root = encoder_root(config, "face")
@@ -55,8 +55,8 @@ def face_encoder(config: EmotionConfig, data: EmotionData, progress: bool = True
 
 
 def context_run(config: EmotionConfig, data: EmotionData) -> Run:
-    """The finished run of the video model; trained now when there is none: for our simulated videos on simulated people of its own,
-    else on the training people's clips, of whom cross-validation then says too much as far as gestures tell the result.
+    """The finished run of the video model; trained now when there is none: for our simulated videos on simulated people of its
+    own, else on the training people's clips, of whom cross-validation then says too much as far as gestures tell the result.
 
     Raises ProtocolError when it learned from videos that the protocol tests on.
     """

@@ -126,7 +126,8 @@ class SkeletonWindows:
         edges = self.data.window_edges(video, self.seconds)
         frames = slice(int(edges[first]), int(edges[last]), self.step)
         clip = self.whole[self._rows[video]]
-        keypoints, scores = (torch.from_numpy(np.array(part[frames][None, : self.length])) for part in (clip.keypoints, clip.scores))
+        parts = (np.array(part[frames][None, : self.length]) for part in (clip.keypoints, clip.scores))
+        keypoints, scores = map(torch.from_numpy, parts)
         seen = graph_input({"keypoints": keypoints, "scores": scores}, self.whole.topology, keypoints.shape[1])[0, ..., 0]
         padded = np.zeros((self.channels, self.length, seen.shape[-1]), np.float32)
         padded[:, : seen.shape[1]] = seen.numpy()

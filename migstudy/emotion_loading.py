@@ -1,4 +1,4 @@
-"""From videos to batches of segments: as many windows as a model sees together, drawn anew every epoch, all of them at test time."""
+"""From videos to batches of segments: as many windows as a model sees together, drawn anew every epoch, all of them for a test."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ class SegmentDataset(Dataset):
     """
 
     def __init__(
-        self, rows: pd.DataFrame, labels: np.ndarray, data: EmotionData, features: EmotionFeatures, config: EmotionConfig, train: bool
-    ) -> None:
+        self, rows: pd.DataFrame, labels: np.ndarray, data: EmotionData, features: EmotionFeatures, config: EmotionConfig,
+        train: bool,
+    ) -> None:  # fmt: skip
         self.rows, self.labels, self.features, self.train, self.epoch = rows, np.asarray(labels), features, train, 0
         self.size, self.seed = config.segment_windows, config.seed
         videos = rows["video"].tolist()
@@ -91,8 +92,9 @@ class SegmentDataset(Dataset):
 
 
 def segment_loader(
-    rows: pd.DataFrame, labels: np.ndarray, data: EmotionData, features: EmotionFeatures, config: EmotionConfig, train: bool = False
-) -> DataLoader:
+    rows: pd.DataFrame, labels: np.ndarray, data: EmotionData, features: EmotionFeatures, config: EmotionConfig,
+    train: bool = False,
+) -> DataLoader:  # fmt: skip
     """Batches of segments: shuffled by a generator of their own for training, in order otherwise."""
     dataset = SegmentDataset(rows, labels, data, features, config, train)
     return DataLoader(

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 TASK = "05_train_emotion"
 LEGEND = (
-    "Percent ± sd of seeds [95 % interval over people]; effect: size of what a result changes in the simulator; p: against chance, by"
-    " exchanged results, in brackets after Holm's correction over the models of an effect."
+    "Percent ± sd of seeds [95 % interval over people]; effect: size of what a result changes in the simulator; p: against chance,"
+    " by exchanged results, in brackets after Holm's correction over the models of an effect."
 )
 
 
@@ -50,7 +50,7 @@ def emotion_runs(config: EmotionConfig) -> dict[str, list[Run]]:
         params = params_of(run)
         if same_question(_without(params, free)) == asked:
             found[params["model"], params["seed"]] = run  # of equal ones the newest
-    return {model: [found[key] for key in sorted(found) if key[0] == model] for model in NEEDS if any(k[0] == model for k in found)}
+    return {model: [found[key] for key in sorted(found) if key[0] == model] for model in NEEDS if model in {k[0] for k in found}}
 
 
 def _without(params: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -124,10 +124,12 @@ def evidence_figure(
     chosen = list(videos) or telling_videos(part_of(run, "test"))
     rows = evidence(model, features.events.of(chosen))
     labels = dict(zip(data.videos.table["video"], data.videos.table["label"], strict=True))
-    return draw_evidence(
-        {f"video {v}": rows[rows["video"] == v].reset_index(drop=True) for v in chosen}, {f"video {v}": labels[v] for v in chosen},
-        model.intercept, data.whole.fps, {f"video {v}": data.frames[v] / data.whole.fps for v in chosen}, data.source,
-    )  # fmt: skip
+    events, results, seconds = {}, {}, {}
+    for video in chosen:
+        name = f"video {video}"
+        events[name] = rows[rows["video"] == video].reset_index(drop=True)
+        results[name], seconds[name] = labels[video], data.frames[video] / data.whole.fps
+    return draw_evidence(events, results, model.intercept, data.whole.fps, seconds, data.source)
 
 
 def telling_videos(scores: pd.DataFrame) -> list[str]:
@@ -153,12 +155,14 @@ def write_report(config: EmotionConfig, effects: Sequence[float] = (0.0, 1.0), f
 
     runs, written = emotion_runs(config), []
     data = open_emotion_data(replace(config, model="inter_fusion"))
-    sources = {"source": data.source, "data_fingerprint": data.fingerprint, "run_ids": [run.id for found in runs.values() for run in found]}
+    ids = [run.id for found in runs.values() for run in found]
+    sources = {"source": data.source, "data_fingerprint": data.fingerprint, "run_ids": ids}
     table = effect_table(config, effects)
     shown = readable_emotion(table)
     shown.insert(0, "effect", table["effect"])
     titled = sources | {"title": "Win or lose, cross-validated by person"}
-    written += write_table(table, "table_emotion", titled, str(folder), shown, f"{LEGEND} {table.attrs['note']}".replace("\n", " "))
+    legend = f"{LEGEND} {table.attrs['note']}".replace("\n", " ")
+    written += write_table(table, "table_emotion", titled, str(folder), shown, legend)
     results = {f"{m.replace('_', ' ')}": evaluate_emotion([part_of(r) for r in found]) for m, found in runs.items()}
     written += figures.save_figure(figures.draw_emotion_forest(results, data.source), "emotion_models", folder, sources)
     needs = tuple(dict.fromkeys(need for model in runs for need in NEEDS[model]))

@@ -1,7 +1,8 @@
 """How well what a model sees of a video tells people apart: a linear probe, asked about one video at a time.
 
-A video is left out; a linear discriminant analysis (one covariance within people, shrunk as by Ledoit and Wolf 2004; equal priors)
-that knows one or more other videos of every person says who it shows. Whoever can be told apart can be recognised, whether or not anybody wanted that.
+A video is left out; a linear discriminant analysis (one covariance within people, shrunk as by Ledoit and Wolf 2004; equal
+priors) that knows one or more other videos of every person says who it shows. Whoever can be told apart can be recognised, whether
+or not anybody wanted that.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Probe(NamedTuple):
 def identity_probe(embeddings: np.ndarray, people: np.ndarray) -> Probe:
     """The probe on embeddings (N, D) of videos of people (N,), names; people with one video only are left out.
 
-    A video without embedding (NaN) counts as not recognised. The interval takes videos for independent (Wilson). Raises ValueError
+    A video without embedding (NaN) counts as not recognised. The interval takes videos for independent (Wilson). ValueError
     with fewer than two people of two videos.
     """
     from scipy.stats import binom

@@ -51,7 +51,7 @@ def train_emotion(
     """Cross-validate, fit on the whole training part, score the test part once; returns the finished run.
 
     A trained run is returned as it is; an interrupted one goes on after its last finished fold. Leaves folds/*.parquet,
-    scores.parquet (see `emotion_scores`: fold >= 0 cross-validation, -1 the protocol's split), log.csv, folds.csv (epochs of every
+    scores.parquet (see `emotion_scores`: fold >= 0 cross-validation, -1 the protocol's split), log.csv, folds.csv (epochs of a
     fold), model.safetensors or gesture_model.json, and, last, metrics.json.
     """
     config = config.resolved()

@@ -66,7 +66,8 @@ def test_windows_are_the_videos_own_frames():
 
 def test_the_notebook_holds_exactly_the_parameters():
     kinds, defaults = notebook_parameters(find_notebook("05_train_emotion"))
-    assert defaults == {field.name: field.default for field in dataclasses.fields(EmotionConfig)} and kinds == EmotionConfig.types()
+    assert defaults == {field.name: field.default for field in dataclasses.fields(EmotionConfig)}
+    assert kinds == EmotionConfig.types()
     assert CONFIGS["05_train_emotion"] is EmotionConfig and "05_train_emotion" in TRAINED
 
 
@@ -89,7 +90,8 @@ def test_parameters_that_cannot_be(given, says):
 
 def fake_run(folder, task="03_train_gesture", model="mvit", done=True) -> Run:
     folder.mkdir()
-    (folder / "params.json").write_text(json.dumps({"task": task, "params": {"model": model, "data": "here", "profile": "smoke"}}))
+    params = {"model": model, "data": "here", "profile": "smoke"}
+    (folder / "params.json").write_text(json.dumps({"task": task, "params": params}))
     if done:
         (folder / "DONE").write_text("now")
     return Run(folder)
@@ -109,7 +111,8 @@ def test_runs_that_are_given_must_be_finished_and_fit(tmp_path):
 def test_an_encoder_that_knows_a_test_person_is_refused(tmp_path, monkeypatch, split):
     """Whether the person taught it or chose its epoch, and in whatever video."""
     run = fake_run(tmp_path / "run")
-    table = pd.DataFrame({"video": ["1", "2", "3"], "subject": ["a", "b", "c"], "label": [0, 1, 1], "split": ["train", "train", "test"]})
+    rows = [("1", "a", 0, "train"), ("2", "b", 1, "train"), ("3", "c", 1, "test")]
+    table = pd.DataFrame(rows, columns=["video", "subject", "label", "split"])
     data = SimpleNamespace(root=tmp_path, videos=SimulatedVideos(table, KEY))
     parts = {name: pd.DataFrame({"video": ["8"], "subject": ["a"]}) for name in ("train", "val")}
     seen = SimpleNamespace(**{name: SimpleNamespace(index=index) for name, index in parts.items()})

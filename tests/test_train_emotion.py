@@ -1,4 +1,4 @@
-"""Win or lose, end to end on toy people: every model by one call, nothing of held-out results reaches it, it resumes, it explains."""
+"""Win or lose, end to end on toy people: every model by one call, no held-out result reaches it, it resumes, it explains."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_what_shows_is_learned_and_shuffled_results_are_not(tmp_path):
 
 @pytest.mark.parametrize("model", ["face", "gesture_logistic"])
 def test_results_of_held_out_and_test_people_reach_no_answer_to_them(tmp_path, model):
-    """Everything else alike, a person's results change places: what is said of this person by models that did not know them stays."""
+    """A person's results change places, all else alike: what models that did not know the person say of them stays."""
     base, scores = trained(tmp_path / "a", model)
     other = trained(tmp_path / "b", model, swap=("test 1", "test 3"))[1]
     pick = "split == 'test'"
@@ -151,12 +151,13 @@ def test_the_skeletons_segment_is_in_the_bodys_frame_and_padded(tmp_path):
     config, data = config_of(tmp_path, "hypergraph_transformer").resolved(), toy_emotion(frames=48)
     windows = toy_features(config, data).skeleton
     part = windows.segment("test00", 0, 2)
-    assert part.shape == (3, windows.length, 41) and (part[2, :11] == 1).all() and not part[:, 11:].any()  # every third frame of 32
+    assert part.shape == (3, windows.length, 41) and (part[2, :11] == 1).all() and not part[:, 11:].any()  # a third of 32
     assert np.abs(part[:2]).max() < 30  # no longer pixels
 
 
 def test_context_tokens_are_the_means_of_each_step():
-    model = create_model("mvit", num_classes=3, frames=4, size=32, base_channels=8, num_blocks=2, downscale_blocks=(1,), kv_stride=2)
+    sizes = dict(frames=4, size=32, base_channels=8, num_blocks=2, downscale_blocks=(1,), kv_stride=2)
+    model = create_model("mvit", num_classes=3, **sizes)
     clip = torch.rand(2, 3, 4, 32, 32)
     with torch.no_grad():
         own, steps = model.eval()(clip).tokens, StepTokens(model, 2)(clip).tokens

@@ -23,10 +23,10 @@ def rng_of(*words: object) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32(repr(words).encode()))
 
 
-def toy_emotion(effect: float = 3.0, frames: int = 64, people: dict[str, int] = PEOPLE, swap: tuple[str, ...] = ()) -> EmotionData:
+def toy_emotion(effect: float = 3.0, frames: int = 64, swap: tuple[str, ...] = ()) -> EmotionData:
     """Two videos a person, one won and one lost; swap: people whose results change places, though what is seen stays."""
     rows, clips = [], []
-    for split, count in people.items():
+    for split, count in PEOPLE.items():
         for person in range(count):
             for result in (0, 1):
                 video, who = f"{split}{person}{result}", f"{split} {person}"

@@ -18,12 +18,13 @@ _RESULTS = {1: "won", 0: "lost", -1: "result unknown"}
 
 @style.styled
 def draw_evidence(
-    events: Mapping[str, pd.DataFrame], results: Mapping[str, int], start: float, fps: float, seconds: Mapping[str, float], source: str
-) -> Figure:
+    events: Mapping[str, pd.DataFrame], results: Mapping[str, int], start: float, fps: float, seconds: Mapping[str, float],
+    source: str,
+) -> Figure:  # fmt: skip
     """A block a video: above, each recognised gesture in its time with its push; below, the log odds as they add up.
 
     events: name -> rows of `gesture_evidence.evidence` of one video (start, end in frames, gesture, probability, push). results:
-    name -> 1 won, 0 lost, -1 unknown. start: the model's `intercept`, the log odds of a silent video. seconds: length of each video.
+    name -> 1 won, 0 lost, -1 unknown. start: the model's `intercept`, the log odds of a silent video. seconds: length of each.
     """
     if not events:
         raise ValueError("no videos to draw; give the evidence of one at least")
@@ -50,8 +51,9 @@ def _draw_gestures(ax: Axes, rows: pd.DataFrame, fps: float, seconds: float, mos
         colour = WIN if row.push > 0 else LOSE
         ax.barh(line, length, left=begin, height=0.7, color=colour, alpha=0.2 + 0.8 * min(abs(row.push) / most, 1), linewidth=0)
         right = begin + length / 2 < 0.62 * seconds
+        says = f"{short_name(row.gesture, 34)} ({row.probability:.0%})  {_signed(row.push)}"
         ax.annotate(
-            f"{short_name(row.gesture, 34)} ({row.probability:.0%})  {_signed(row.push)}", (begin + length if right else begin, line),
+            says, (begin + length if right else begin, line),
             (3 if right else -3, 0), textcoords="offset points", va="center", ha="left" if right else "right", fontsize=6.5,
         )  # fmt: skip
     if not len(rows):
@@ -111,14 +113,14 @@ def draw_privacy(probes: pd.DataFrame, subjects: Mapping[str, Mapping], source: 
     right.set_ylim(len(subjects) - 0.4, -0.6)
     right.set_xlim(-0.08, 1.08)
     right.axvline(0.5, color=style.GREY, linewidth=0.6)
-    right.set_xlabel("accuracy of win or lose; bubbles: number of people;\nbar: mean ± sd over people, marks: sd if all were alike")
+    right.set_xlabel("accuracy of win or lose; bubbles: number of people;\nbar: mean ± sd of people, marks: sd if all were alike")
     right.set_title("and for whom it works")
     style.add_source(fig, source)
     return fig
 
 
 def _draw_people(ax: Axes, line: int, found: Mapping) -> None:
-    """Bubbles as large as the number of people with that accuracy, written above; mean, spread, and the spread of people alike."""
+    """Bubbles as large as the number of people with that accuracy; mean, spread, and the spread of people alike."""
     values, count = np.unique(np.round(np.asarray(found["accuracy"], float), 3), return_counts=True)
     ax.scatter(values, np.full(len(values), line), s=9.0 * count, color=style.SKY, alpha=0.6, linewidth=0)
     if len(values) <= 5:
@@ -128,7 +130,8 @@ def _draw_people(ax: Axes, line: int, found: Mapping) -> None:
         ax.errorbar(found["mean"], line, xerr=found["sd"], fmt="o", color=style.INK, markersize=3.5, linewidth=1.1)
     if found["sd_alike"] is not None:
         for side in (-1, 1):
-            ax.plot(2 * [found["mean"] + side * found["sd_alike"]], [line - 0.14, line + 0.14], color=style.VERMILION, linewidth=0.9)
+            place = found["mean"] + side * found["sd_alike"]
+            ax.plot([place, place], [line - 0.14, line + 0.14], color=style.VERMILION, linewidth=0.9)
 
 
 def _signed(value: float) -> str:
