@@ -10,7 +10,7 @@ from pathlib import Path
 
 from migstudy import paths
 
-_MARKED = re.compile(r"(<!-- (table_\w+) -->\n)(.*?)(\n<!-- end -->)", re.S)
+_MARKED = re.compile(r"(<!-- (table_\w+) -->\n)((?:(?!<!--).)*)(<!-- end -->)", re.S)
 
 
 def fill_readme(readme: Path, figures: Path) -> list[str]:
@@ -28,7 +28,7 @@ def fill_readme(readme: Path, figures: Path) -> list[str]:
         now = source.read_text(encoding="utf-8").strip()
         if now != before.strip():
             changed.append(name)
-        return start + now + end
+        return f"{start}{now}\n{end}"
 
     filled = _MARKED.sub(table, text)
     if changed:

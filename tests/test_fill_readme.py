@@ -4,7 +4,7 @@ import pytest
 
 from migstudy.readme import fill_readme
 
-TEXT = "# Title\n\n<!-- table_a -->\nold\n<!-- end -->\n\nwords with \\1 in them\n\n<!-- table_b -->\n\n<!-- end -->\nend\n"
+TEXT = "# Title\n\n<!-- table_a -->\nold\n<!-- end -->\n\nwords with \\1 in them\n\n<!-- table_b -->\n<!-- end -->\nend\n"
 
 
 def test_tables_are_copied_and_words_stay(tmp_path):
@@ -13,7 +13,7 @@ def test_tables_are_copied_and_words_stay(tmp_path):
     for name in "ab":
         (tmp_path / f"table_{name}.md").write_text(f"caption ± {name}\n\n| \\g<0> |\n", encoding="utf-8")
     assert fill_readme(readme, tmp_path) == ["table_a", "table_b"]
-    expected = TEXT.replace("old", "caption ± a\n\n| \\g<0> |").replace("b -->\n\n", "b -->\ncaption ± b\n\n| \\g<0> |\n")
+    expected = TEXT.replace("old", "caption ± a\n\n| \\g<0> |").replace("b -->\n", "b -->\ncaption ± b\n\n| \\g<0> |\n")
     assert readme.read_text(encoding="utf-8") == expected
     assert fill_readme(readme, tmp_path) == []
 

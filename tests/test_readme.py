@@ -27,12 +27,12 @@ def test_every_named_figure_exists_with_pdf_and_sidecar():
     named = [name for line in row.findall(README) for name in re.findall(r"`(\w+)`", line.split("|")[2])]
     assert len(named) > 10
     for name in named:
-        endings = (".md", ".csv", ".json") if name.startswith("table_") else (".png", ".pdf", ".json")
+        endings = (".md", ".tex", ".csv", ".json") if name.startswith("table_") else (".png", ".pdf", ".json")
         assert [e for e in endings if not (ROOT / "figures" / f"{name}{e}").exists()] == [], name
 
 
 def test_tables_are_the_generated_ones():
-    assert {name for name, _ in TABLES} == {"table_streams", "table_ablation", "table_recordings"}
+    assert {name for name, _ in TABLES} == {"table_streams", "table_ablation", "table_effects", "table_recordings", "table_graphs"}
     for name, text in TABLES:
         assert text.strip() == (ROOT / "figures" / f"{name}.md").read_text(encoding="utf-8").strip(), name
 
@@ -42,5 +42,5 @@ def test_commands_named_are_commands():
 
     from migstudy.cli import app
 
-    for command in {c.split()[0] for c in re.findall(r"migstudy ((?:run|study|figures|data|simulate|gallery|calibrate)\b[^`\n]*)", README)}:
+    for command in {c.split()[0] for c in re.findall(r"migstudy ((?:run|study|figures|data|simulate|gallery|calibrate|sweep|runs|report)\b[^`\n]*)", README)}:
         assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0, command
