@@ -18,7 +18,8 @@ PACKAGE = Path(__file__).parent
 # what only draws or starts others, and what makes data, which the data's fingerprint stands for
 _APART = (
     "figures", "simulate", "execute", "kernel", "claims", "interrupts", "run_state", "run_listing", "grid", "sweep", "sweep_engines",
-    "sweep_estimate", "sweep_progress", "report", "report_style", "readme", "study", "cli", "results", "tables", "robustness_tables", "comparison", "published",
+    "sweep_estimate", "sweep_progress", "report", "report_style", "readme", "emotion_report", "fusion_tables", "fusion_study",
+    "recordings_table", "study", "cli", "results", "tables", "robustness_tables", "comparison", "published",
 )  # fmt: skip
 
 

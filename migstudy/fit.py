@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +16,6 @@ from typing import Any, Protocol
 
 import pandas as pd
 import torch
-
-warnings.filterwarnings("ignore", "IProgress not found")  # accelerate's import says so in notebooks; our bars are text
 from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.data_loader import prepare_data_loader
 from accelerate.state import AcceleratorState

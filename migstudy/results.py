@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -12,7 +11,6 @@ from migstudy.runs import Run, code_of, finished_runs, same_question
 from migstudy.scores import load_scores
 from migstudy.study import LIMB, VARIANTS
 
-warnings.filterwarnings("ignore", "IProgress not found")  # what names the models' files says so in notebooks
 TASK = "03_train_gesture"
 Groups = dict[str, list[Run]]  # a variant's runs, one a seed; empty where nothing is finished
 

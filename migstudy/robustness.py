@@ -12,7 +12,6 @@ import json
 import os
 import threading
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,8 +19,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from joblib import Parallel, delayed
-
-warnings.filterwarnings("ignore", "IProgress not found")  # some imports below say so in notebooks; our bars are text
 from tqdm import tqdm
 
 from migstudy import results, runs

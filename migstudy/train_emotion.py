@@ -32,12 +32,13 @@ from migstudy.emotion_scores import (
     make_emotion_scores,
     save_emotion_scores,
 )
-from migstudy.fit import Task, clear, fit, prepare
+from migstudy.fit import Task, clear, fit, prepare, shared
 from migstudy.gesture_evidence import fit_gesture_model, logits
 from migstudy.hybrid_loss import HybridLoss
 from migstudy.losses import GestureLoss, class_weights
 from migstudy.models import create_model
 from migstudy.models.base import ModelOutput
+from migstudy.models.hypergraph import measure_motion
 from migstudy.runs import Run, open_run, run_of
 
 TASK = "05_train_emotion"
@@ -87,8 +88,12 @@ class EmotionTask(Task):
         labels = train["label"].to_numpy()
         if config.shuffle_labels:
             labels = np.random.default_rng([config.seed, 7]).permutation(labels)
-        self.model, self.criterion = build(config, features, np.bincount(labels, minlength=2))
         self.loader = segment_loader(train, labels, data, features, config, train=True)
+        motion = 1.0
+        if features.skeleton is not None:  # of training videos alone: the unit in which the model reads and rebuilds motion
+            some = self.loader.dataset.__getitems__(range(min(16, len(train))))
+            motion = measure_motion(some["coordinates"])
+        self.model, self.criterion = build(config, features, np.bincount(labels, minlength=2), motion)
 
     def forward(self, model: torch.nn.Module, batch: dict[str, Any]) -> ModelOutput:
         return _answer(model, batch)
@@ -104,15 +109,20 @@ class EmotionTask(Task):
         }  # fmt: skip
 
 
-def build(config: EmotionConfig, features: EmotionFeatures, counts: Sequence[int]) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """The network and its loss, in which wins and losses weigh the same; counts: training videos lost and won."""
+def build(
+    config: EmotionConfig, features: EmotionFeatures, counts: Sequence[int], motion: float = 1.0
+) -> tuple[torch.nn.Module, torch.nn.Module]:  # fmt: skip
+    """The network and its loss, in which wins and losses weigh the same; counts: training videos lost and won.
+
+    motion: root mean square displacement of the training skeletons, from `measure_motion`.
+    """
     config = config.resolved()
     criterion = GestureLoss(class_weights=class_weights(counts, 1.0))
     if features.skeleton is not None:
         model = create_model(
             "hypergraph_transformer", topology=features.skeleton.whole.topology, in_channels=features.skeleton.channels,
             base_channels=max(config.width // 4, 4 * config.heads), stage_blocks=(1,) * (config.depth + 1), heads=config.heads,
-            dropout=config.dropout, head_dropout=config.head_dropout, mask_ratio=config.mask_ratio,
+            dropout=config.dropout, head_dropout=config.head_dropout, mask_ratio=config.mask_ratio, motion_rms=motion,
         )  # fmt: skip
         return model, HybridLoss(criterion, config.reconstruction)
     if config.model == "gesture_lstm":
@@ -121,18 +131,18 @@ def build(config: EmotionConfig, features: EmotionFeatures, counts: Sequence[int
             head_dropout=config.head_dropout, modality_dropout=0.0,
         )  # fmt: skip
         return model, criterion
-    shared = dict(
+    common = dict(
         token_dims={name: source.dim for name, source in features.tokens.items()}, num_classes=2, width=config.width,
         heads=config.heads, dropout=config.dropout, head_dropout=config.head_dropout,
     )  # fmt: skip
     if config.model == "attention_mil":
-        return create_model("attention_mil", attention_width=config.width, modality_dropout=0.0, **shared), criterion
-    shared |= dict(
+        return create_model("attention_mil", attention_width=config.width, modality_dropout=0.0, **common), criterion
+    common |= dict(
         depth=config.depth, grids={name: (config.segment_windows * source.steps, 1) for name, source in features.tokens.items()}
     )
     if config.model in ("face", "context"):
-        return create_model("single_modality", modality=config.model, modality_dropout=0.0, **shared), criterion
-    return create_model(config.model, modality_dropout=config.modality_dropout, **shared), criterion
+        return create_model("single_modality", modality=config.model, modality_dropout=0.0, **common), criterion
+    return create_model(config.model, modality_dropout=config.modality_dropout, **common), criterion
 
 
 def _answer(model: torch.nn.Module, batch: dict[str, Any]) -> ModelOutput:
@@ -149,7 +159,7 @@ def predict(
     model.eval()
     total, weight = np.zeros(len(rows)), np.zeros(len(rows))
     loader = segment_loader(rows, rows["label"].to_numpy(), data, features, config)
-    for batch in accelerator.prepare_data_loader(loader):
+    for batch in shared(loader, accelerator):
         with accelerator.autocast():
             found = _answer(model, batch).logits.float()
         parts = (found[:, 1] - found[:, 0], batch["weight"], batch["video"])

@@ -19,7 +19,7 @@ from migstudy.config.fusion import FusionConfig
 from migstudy.data import GestureData
 from migstudy.encoders import train_encoders
 from migstudy.evaluate import SUMMARY, evaluate
-from migstudy.fit import Task, clear, fit, prepare
+from migstudy.fit import Task, clear, fit, prepare, shared
 from migstudy.fusion_data import FusionData, open_clips, open_fusion_data, token_loader
 from migstudy.loading import with_labels
 from migstudy.losses import GestureLoss
@@ -106,7 +106,7 @@ def predict(
     model.eval()
     probabilities, seen = [], []
     loader = token_loader(data, clips, config)
-    for batch in accelerator.prepare_data_loader(loader):
+    for batch in shared(loader, accelerator):
         present = {name: here if only is None or name in only else here & False for name, here in batch["present"].items()}
         at_hand = torch.stack([batch["mask"][name].any(1) & here for name, here in present.items()]).any(0)
         inputs = ({name: x[at_hand] for name, x in part.items()} for part in (batch["tokens"], batch["mask"], present))
