@@ -166,7 +166,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
     for metric in SUMMARY:
         if metric in table:
             shown[NAMES[metric]] = [_cell(*(row.get(c, np.nan) for c in _columns(metric))) for row in table.to_dict("records")]
-    return shown.fillna("–")
+    return shown.astype(object).where(shown.notna(), "–")
 
 
 def write_table(

@@ -118,7 +118,7 @@ def test_the_study_says_by_its_exit_code_whether_all_went_well(monkeypatch, fail
     seen = []
     monkeypatch.setattr(study, "run_study", lambda *a: seen.append(a) or failures)
     result = call("study", "--profile", "smoke", "--workers", 1, "--seeds", 2)
-    assert result.exit_code == code and result.stderr == "" and seen == [("smoke", 1, (0, 1))]
+    assert result.exit_code == code and result.stderr == "" and seen == [("smoke", 1, (0, 1), study.PARTS)]
 
 
 @pytest.mark.parametrize("option", [("--profile", "fast"), ("--seeds", "0"), ("--workers", "-1")])
@@ -140,10 +140,16 @@ def test_a_study_goes_on_when_a_step_fails(monkeypatch, capsys):
     monkeypatch.setattr(execute, "run_notebook", notebook)
     monkeypatch.setattr("migstudy.data.data_path", lambda *a: done.append("simulate"))
     monkeypatch.setattr(study, "run_cells", lambda name, cells, workers: done.append(name) or [(cells[3], "no loss today")])
-    assert study.run_study("smoke", 1, (0,)) == 2
+    assert study.run_study("smoke", 1, (0,), ("gesture",)) == 2
     assert done == ["simulate", "01_dataset", "02_representation", "03_train_gesture", "06_ablations", "07_paper_tables", "08_robustness"]
     said = capsys.readouterr()
     assert "no heatmaps today" in said.err and "no loss today" in said.err and "2 failures" in said.out
+
+
+def test_a_study_has_known_parts(capsys):
+    assert call("study", "--parts", "gesture,voice").exit_code == 2
+    with pytest.raises(ValueError, match="no part 'voice' of the study; choose among gesture, fusion, emotion"):
+        study.run_study("smoke", 1, (0,), ("voice",))
 
 
 def test_figures_draws_every_notebook_again(monkeypatch):

@@ -23,7 +23,7 @@ import migstudy
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-PARAMETERISED = {"01_dataset", "02_representation", "03_train_gesture", "06_ablations", "07_paper_tables", "08_robustness"}
+PARAMETERISED = {"01_dataset", "02_representation", "03_train_gesture", "04_fusion", "05_train_emotion", "06_ablations", "07_paper_tables", "08_robustness"}
 HEAVY = ("torchvision", "timm", "papermill", "mediapipe")
 SKELETON_PATH = ("migstudy", "migstudy.skeletons", "migstudy.clips", "migstudy.temporal", "migstudy.augment",
                  "migstudy.heatmaps", "migstudy.models.posec3d", "migstudy.losses")  # fmt: skip

@@ -6,6 +6,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, ClassVar, Literal, Self
 
 Profile = Literal["smoke", "quick", "paper"]
@@ -33,6 +34,7 @@ class Parameters:
                 raise ValueError(f"{name}={value!r}: it must be at least {low}{most}")
 
     @classmethod
+    @cache  # hints are walked anew at every call, and runs are compared by the hundred
     def types(cls) -> dict[str, Any]:
         """Name -> type of every parameter."""
         hints = typing.get_type_hints(cls)
