@@ -20,7 +20,7 @@ from record import save_result, show
 from migstudy import fit
 from migstudy.config.gesture import GestureConfig
 from migstudy.data import open_data
-from migstudy.simulate import PROFILES, simulate
+from migstudy.simulate import simulate
 from migstudy.train import GestureTask
 
 
