@@ -240,7 +240,7 @@ def list_(
     with _one_message():
         runs = run_listing.list_runs(task, state, _options(p or []))
         table = run_listing.as_table(runs)
-        print(table.to_csv(index=False) if csv else table.to_string(index=False, na_rep="–") if runs else "no runs")
+        print(table.to_csv(index=False) if csv else run_listing.as_text(table) if runs else "no runs")
         for one in runs:
             if one.trouble:
                 print(f"! {one.trouble}", file=sys.stderr)

@@ -257,3 +257,14 @@ def _words(values: Mapping[str, Any]) -> str:
 def _short(value: Any) -> str:
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     return text if len(text) < 100 else text[:97] + "..."
+
+
+def as_text(table: pd.DataFrame) -> str:
+    """The table for a terminal: numbers to the right, words to the left, the longest last, a dash where there is nothing."""
+    columns = []
+    for name in sorted(table, key=lambda name: name == "parameters"):
+        numbers = pd.api.types.is_numeric_dtype(table[name])
+        cells = [name, *("–" if pd.isna(value) else str(value) for value in table[name])]
+        width = max(map(len, cells))
+        columns.append([cell.rjust(width) if numbers else cell.ljust(width) for cell in cells])
+    return "\n".join("  ".join(row).rstrip() for row in zip(*columns, strict=True))
