@@ -1,6 +1,10 @@
 """Folders that only some machines have: parity fixtures and real recordings, beside the project as ../shared."""
 
+import os
 from pathlib import Path
+
+# before torch is imported: its threads wait for each other spinning, and on a busy machine a test of 4 s took two minutes
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from hypothesis import settings
