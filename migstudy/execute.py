@@ -118,7 +118,8 @@ def run_notebook(name: str, options: Mapping[str, str], quiet: bool = False, cel
     values = check_parameters(notebook, options)
     own = notebook.stem in TRAINED or notebook.stem in MEASURED
     so_far = "" if own else trained_so_far()
-    run = run_for(notebook, values, so_far)
+    with environment(MIGSTUDY_COMMAND=command_line(notebook, options)):  # what measures notes it as soon as its run is opened
+        run = run_for(notebook, values, so_far)
     if cell and run.id != cell:
         raise PlanChanged(
             f"this run would be {run.id}, but the grid planned {cell}: code, notebook or data changed since the grid was"
