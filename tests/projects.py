@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -62,10 +63,15 @@ def words(options: dict) -> list[str]:
     return [word for name, value in options.items() for word in ("-p", f"{name}={value}")]
 
 
+def _listening() -> None:
+    """Ctrl-C counts, although a shell that starts the tests in the background has told them to ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(project: Path, *arguments: str, **environment: str) -> subprocess.Popen:
     """`python *arguments` for a project, with this checkout's package."""
     env = {**os.environ, "MIGSTUDY_ROOT": str(project), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
-    return subprocess.Popen([sys.executable, *arguments], cwd=project, env=env, stdout=subprocess.PIPE,
+    return subprocess.Popen([sys.executable, *arguments], cwd=project, env=env, preexec_fn=_listening, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True)  # fmt: skip
 
 
