@@ -33,18 +33,18 @@ def measure(minutes: float, fps: float, folder: Path) -> dict[str, float]:
 
     from migstudy.clips import Clip, ClipSet
     from migstudy.config.emotion import EmotionConfig
-    from migstudy.emotion_data import EmotionData
-    from migstudy.emotion_features import ContextWindows, EmotionFeatures, FaceWindows, StepTokens
-    from migstudy.emotion_protocols import SimulatedVideos
-    from migstudy.face_tokens import FaceSpec, face_tokens
-    from migstudy.faces import open_faces
-    from migstudy.films import find_films
+    from migstudy.emotion.data import EmotionData
+    from migstudy.emotion.features import ContextWindows, EmotionFeatures, FaceWindows, StepTokens
+    from migstudy.emotion.protocols import SimulatedVideos
+    from migstudy.emotion.train import build, predict
+    from migstudy.faces.crops import open_faces
+    from migstudy.faces.tokens import FaceSpec, face_tokens
     from migstudy.models import create_model
     from migstudy.models.swinface import PRESETS
-    from migstudy.rgb import RgbSpec, open_rgb_clips
-    from migstudy.rgb_tokens import rgb_tokens
     from migstudy.simulate.render.film import write_film
-    from migstudy.train_emotion import build, predict
+    from migstudy.video.films import find_films
+    from migstudy.video.rgb import RgbSpec, open_rgb_clips
+    from migstudy.video.tokens import rgb_tokens
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -16,9 +16,9 @@ from record import save_result, show
 from scipy.special import expit
 from tqdm import tqdm
 
-from migstudy import small_sample as s
-from migstudy.binary_power import detectable_difference
-from migstudy.emotion_folds import cross_validation_folds
+from migstudy.emotion import small_sample as s
+from migstudy.emotion.binary_power import detectable_difference
+from migstudy.emotion.folds import cross_validation_folds
 
 METRICS = ("accuracy", "auc", "macro_f1")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from migstudy.paths import write_text
-from migstudy.runs import environment
+from migstudy.runs.folder import environment
 
 RESULTS = Path(__file__).parent / "results"
 

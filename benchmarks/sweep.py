@@ -24,7 +24,7 @@ EMPTY = "pass"
 IMPORTS = "from migstudy import figures, loading, train"
 STEPS = {
     "python": "pass",
-    "import migstudy.execute": "import migstudy.execute",
+    "import migstudy.runs.execute": "import migstudy.runs.execute",
     "import papermill": "import papermill",
     "import torch": "import torch",
     "import migstudy.train": "from migstudy import train",

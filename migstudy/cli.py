@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from migstudy.claims import BUSY, CHANGED, Claimed, PlanChanged
+from migstudy.runs.claims import BUSY, CHANGED, Claimed, PlanChanged
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
                   help="Micro-gesture recognition on iMiGUE: a reproducible study.")  # fmt: skip
@@ -33,7 +33,7 @@ def run(
     cell: Annotated[str, typer.Option(hidden=True, help="As a cell of a grid: the id of the run that this must be.")] = "",
 ) -> None:
     """Run a notebook with checked parameters; leaves runs/<id>/ with the executed notebook and its results."""
-    from migstudy import execute
+    from migstudy.runs import execute
 
     with _one_message():
         if list_parameters:
@@ -63,7 +63,7 @@ def sweep(
     A cluster: `dask scheduler`, on each machine `dask worker tcp://host:8786 --nthreads 2` (two cells at a time; started in the
     project's folder, which all see at the same place), then `migstudy sweep GRID --backend dask --scheduler tcp://host:8786`.
     """
-    from migstudy.sweep_command import sweep_grid
+    from migstudy.sweep.command import sweep_grid
 
     with _one_message():
         if backend not in ("local", "joblib", "dask"):
@@ -99,7 +99,7 @@ def figures(
 ) -> None:
     """Draw every figure and table again from the stored runs."""
     from migstudy import paths
-    from migstudy.readme import fill_readme
+    from migstudy.report.readme import fill_readme
     from migstudy.study import redraw
 
     with _one_message():
@@ -117,7 +117,7 @@ def report(
 ) -> None:
     """The whole study as one HTML page: tables, figures, executed notebooks, provenance."""
     from migstudy import paths
-    from migstudy.report import write_report
+    from migstudy.report.page import write_report
 
     with _one_message():
         print(write_report(paths.resolve(out), paths.resolve(figures), paths.resolve(runs)))
@@ -174,7 +174,7 @@ def gallery(
 
 @app.command()
 def calibrate(
-    recordings: Annotated[Path, typer.Argument(help="Folder of recordings of real people; see migstudy/recordings.py.")],
+    recordings: Annotated[Path, typer.Argument(help="Folder of recordings of real people; see migstudy/calibration/recordings.py.")],
     videos: Annotated[int, typer.Option(min=1, help="Simulated videos to compare with.")] = 12,
     seed: Seed = 0,
     figure: Annotated[Path, typer.Option(help="Folder for figure and table.")] = Path("figures"),
@@ -194,7 +194,7 @@ def check(
 ) -> None:
     """The data doctor: counts, overlaps, frozen, missing, swapped and jumping joints; text and one figure."""
     from migstudy.datasets import open_with_report
-    from migstudy.doctor import examine
+    from migstudy.doctor.examine import examine
     from migstudy.figures import draw_doctor, save_figure
 
     with _one_message():
@@ -235,7 +235,7 @@ def list_(
     csv: Annotated[bool, typer.Option("--csv", help="As CSV.")] = False,
 ) -> None:
     """Runs with state, parameters that are not the defaults, metrics (percent), minutes and commit."""
-    from migstudy import run_listing
+    from migstudy.runs import listing as run_listing
 
     with _one_message():
         runs = run_listing.list_runs(task, state, _options(p or []))
@@ -249,7 +249,7 @@ def list_(
 @runs_app.command("show")
 def show_(run: Annotated[str, typer.Argument(help="A run's id, or the start of its hash.")]) -> None:
     """Everything about one run: who holds it, how it went, parameters, metrics, files."""
-    from migstudy import run_listing
+    from migstudy.runs import listing as run_listing
 
     with _one_message():
         print(run_listing.describe(run_listing.listed(run_listing.find_run(run))))
@@ -258,7 +258,7 @@ def show_(run: Annotated[str, typer.Argument(help="A run's id, or the start of i
 @runs_app.command("compare")
 def compare_(runs: Annotated[list[str], typer.Argument(help="Two or more runs.")]) -> None:
     """The parameters in which runs differ, and their metrics."""
-    from migstudy import run_listing
+    from migstudy.runs import listing as run_listing
 
     with _one_message():
         found = [run_listing.listed(run_listing.find_run(run)) for run in runs]
@@ -273,7 +273,7 @@ def gc_(
     delete: Annotated[bool, typer.Option("--delete/--dry-run", help="Without --delete it only says what would go.")] = False,
 ) -> None:
     """Clear away what nobody needs: drawings drawn again since, half-written files. Never what is being worked on."""
-    from migstudy import run_listing
+    from migstudy.runs import listing as run_listing
 
     with _one_message():
         found = run_listing.rubbish(older)

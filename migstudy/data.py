@@ -16,7 +16,7 @@ from migstudy.topology import Topology
 
 if TYPE_CHECKING:
     from migstudy.datasets.read_report import ReadReport
-    from migstudy.rgb import RgbClips, RgbSpec
+    from migstudy.video.rgb import RgbClips, RgbSpec
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class GestureData:
         """
         if self.films is None:
             return None
-        from migstudy.rgb import open_rgb_clips
+        from migstudy.video.rgb import open_rgb_clips
 
         return open_rgb_clips(self.whole, self.films, self.rgb, cache=cache_folder(), workers=os.cpu_count() or 1)
 
@@ -89,8 +89,8 @@ def open_data(config: GestureConfig) -> GestureData:
 def _films(config: GestureConfig, place: Path, whole: ClipSet) -> dict[str, object]:
     if not config.on_rgb:
         return {}
-    from migstudy.films import find_films
-    from migstudy.rgb import RgbSpec, check_films
+    from migstudy.video.films import find_films
+    from migstudy.video.rgb import RgbSpec, check_films
 
     films = find_films(paths.resolve(config.films) if config.films else place if place.is_dir() else place.parent)
     check_films(films, whole)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, TypedDict
 import numpy as np
 
 from migstudy import metrics as m
-from migstudy.scores import check_scores, get_class_names, get_clusters, get_labels, get_probabilities
 from migstudy.intervals import cluster_interval
+from migstudy.scores import check_scores, get_class_names, get_clusters, get_labels, get_probabilities
 
 if TYPE_CHECKING:
     import pandas as pd

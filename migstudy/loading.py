@@ -2,7 +2,7 @@
 
 A batch holds coordinates only, {keypoints (N, T, V, 2) px at `train_size` or `test_size`, scores (N, T, V), label (N,),
 index (N,)}; heatmaps are drawn from it on the device (`represent`). For graph networks they are the clip's own, in 2D or 3D,
-and everything else happens on the device. A video model's batch holds kept pixels and a view each, see `rgb_views.RgbDataset`.
+and everything else happens on the device. A video model's batch holds kept pixels and a view each, see `video.views.RgbDataset`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch.utils.data import DataLoader, Dataset
 from migstudy import augment
 from migstudy.clips import Clip, ClipSet
 from migstudy.config.gesture import GestureConfig
-from migstudy.graph_augment import GraphAugment
-from migstudy.graph_data import graph_channels, graph_input
+from migstudy.graphs.augment import GraphAugment
+from migstudy.graphs.data import graph_channels, graph_input
 from migstudy.heatmaps import render_views
-from migstudy.rgb import RgbClips
-from migstudy.rgb_views import RgbDataset, as_model_input
 from migstudy.temporal import SAMPLERS
 from migstudy.topology import Topology
+from migstudy.video.rgb import RgbClips
+from migstudy.video.views import RgbDataset, as_model_input
 
 
 class GestureDataset(Dataset):

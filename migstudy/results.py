@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from migstudy.config.gesture import GestureConfig
-from migstudy.runs import Run, code_of, finished_runs, same_question
+from migstudy.runs.folder import Run, code_of, finished_runs, same_question
 from migstudy.scores import load_scores
 from migstudy.study import LIMB, VARIANTS
 
@@ -37,7 +37,7 @@ def answers() -> list[Run]:
 
 def params_of(run: Run) -> dict:
     """The run's parameters as they would be today: what was added since has the value that changes nothing, its default."""
-    from migstudy.execute import completed
+    from migstudy.runs.execute import completed
 
     kept = run.read_json("params.json")
     return completed(kept["task"], kept["params"])

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from migstudy.sweep import run_cells
+from migstudy.sweep.cells import run_cells
 
 SEEDS = (0, 1, 2)
 PARTS = ("gesture", "fusion", "emotion")  # paper A, and paper B's two tracks
@@ -44,7 +44,7 @@ def run_study(profile: str, workers: int = 0, seeds: tuple[int, ...] = SEEDS, pa
     parts: gesture (paper A), fusion and emotion (paper B's two tracks). Raises ValueError for an unknown one.
     """
     from migstudy.data import data_path
-    from migstudy.execute import run_notebook
+    from migstudy.runs.execute import run_notebook
 
     if unknown := sorted({*parts} - {*PARTS}):
         raise ValueError(f"there is no part {unknown[0]!r} of the study; choose among {', '.join(PARTS)}")
@@ -71,12 +71,12 @@ def run_study(profile: str, workers: int = 0, seeds: tuple[int, ...] = SEEDS, pa
     if "gesture" in parts:
         train("03_train_gesture", cells(profile, seeds))
     if "fusion" in parts:
-        from migstudy.fusion_study import fusion_cells, fusion_encoder_cells
+        from migstudy.fusion.study import fusion_cells, fusion_encoder_cells
 
         train("03_train_gesture", fusion_encoder_cells(profile, seeds, video=VIDEO_MODEL))
         train("04_fusion", fusion_cells(profile, seeds, video=VIDEO_MODEL))
     if "emotion" in parts:
-        from migstudy.emotion_report import emotion_cells
+        from migstudy.emotion.report import emotion_cells
 
         train("05_train_emotion", emotion_cells(profile))
     for name in DRAWN[2:]:
@@ -90,8 +90,8 @@ def run_study(profile: str, workers: int = 0, seeds: tuple[int, ...] = SEEDS, pa
 def redraw(profile: str) -> None:
     """Draw every figure and table again from the stored runs."""
     from migstudy.config.robustness import RobustnessConfig
-    from migstudy.execute import run_notebook
-    from migstudy.robustness import stored_run
+    from migstudy.robustness.measure import stored_run
+    from migstudy.runs.execute import run_notebook
 
     for name in DRAWN:
         print(f"notebook {name}", flush=True)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from migstudy import graph
+from migstudy.graphs import adjacency as graph
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,9 @@ from migstudy.long_tail import LongTailLoss
 from migstudy.losses import GestureLoss
 from migstudy.models import average_views, create_model
 from migstudy.models.base import ModelOutput
-from migstudy.rgb import RgbClips
-from migstudy.runs import Run, open_run
+from migstudy.runs.folder import Run, open_run
 from migstudy.scores import load_scores, make_scores, save_scores
+from migstudy.video.rgb import RgbClips
 
 
 def train(config: GestureConfig, data: GestureData | None = None, run: Run | None = None) -> Run:

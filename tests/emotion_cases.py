@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from migstudy.datasets.protocols import imigue_protocols
-from migstudy.emotion_protocols import SimulatedVideos
-from migstudy.emotion_scores import combine_emotion_scores, make_emotion_scores
+from migstudy.emotion.protocols import SimulatedVideos
+from migstudy.emotion.scores import combine_emotion_scores, make_emotion_scores
 
 KEY = "simulated:toy-seed0-00000000"
 

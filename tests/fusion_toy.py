@@ -11,7 +11,7 @@ from toy import toy_set
 from migstudy.config.fusion import FusionConfig
 from migstudy.data import GestureData
 from migstudy.encoder import Encoder
-from migstudy.fusion_data import FusionData, Modality
+from migstudy.fusion.data import FusionData, Modality
 from migstudy.token_cache import TokenStore
 
 SHARE = ((32, 32, 32), (8, 8, 8), (16, 16, 16))

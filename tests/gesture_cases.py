@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from migstudy.gesture_sequence import GestureEvents
+from migstudy.emotion.gesture_sequence import GestureEvents
 
 NAMES = ("press lips", "touch neck", "fold arms", "illustrate")
 FPS = 25.0

@@ -4,10 +4,9 @@ import json
 
 import numpy as np
 import pytest
+import recipe
 import torch
 from torch.nn import functional as F
-
-import recipe
 
 
 def published(model, data):

@@ -18,7 +18,7 @@ TRAINING = ROOT / "notebooks" / "03_train_gesture.ipynb"
 LIKE_TRAINING = """
 from migstudy.config.gesture import GestureConfig
 from migstudy.data import open_data
-from migstudy.runs import open_run
+from migstudy.runs.folder import open_run
 config = GestureConfig.from_namespace(globals()).resolved()
 run = open_run("03_train_gesture", config.to_dict(), open_data(config).fingerprint, config.run_dir)
 with run.path("times_run").open("a") as stream:

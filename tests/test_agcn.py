@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-
 from graph_parity import check_evaluation, check_training_step, published
+
 from migstudy.models.agcn import AGCN, AdaptiveGraphConv
 from migstudy.skeletons import get_topology
 

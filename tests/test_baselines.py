@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import SHARE, toy_set
 
-from migstudy import baselines
-from migstudy.baselines import MeanPose, MotionLDA, decode_result, emotion_features, mean_pose, motion_features
 from migstudy.clips import Clip, ClipSet
 from migstudy.evaluate import evaluate
+from migstudy.robustness import baselines
+from migstudy.robustness.baselines import MeanPose, MotionLDA, decode_result, emotion_features, mean_pose, motion_features
+from migstudy.robustness.shoulder_frame import pose_clips
 from migstudy.scores import get_probabilities
-from migstudy.shoulder_frame import pose_clips
 from migstudy.simulate import SimulatorConfig, simulate_clips
 
 CLIPS = toy_set(((8, 4, 4), (2, 2, 2), (4, 4, 4)))

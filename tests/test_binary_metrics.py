@@ -7,9 +7,9 @@ from scipy.special import expit
 from sklearn import metrics as sk
 from sklearn.calibration import calibration_curve
 
-from migstudy import binary_metrics as b
-from migstudy.scaling import PlattScaling, TemperatureScaling, platt_loss, platt_targets, temperature_loss
-from migstudy.selective import accuracy_at_coverage, risk_coverage
+from migstudy.emotion import binary_metrics as b
+from migstudy.emotion.scaling import PlattScaling, TemperatureScaling, platt_loss, platt_targets, temperature_loss
+from migstudy.emotion.selective import accuracy_at_coverage, risk_coverage
 
 
 @st.composite

@@ -10,15 +10,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migstudy import calibration
-from migstudy.calibration import as_track, compare, largest_mismatches, readable, simulated_videos
+from migstudy.calibration import compare as calibration
+from migstudy.calibration.compare import as_track, compare, largest_mismatches, readable, simulated_videos
+from migstudy.calibration.recordings import Track, evenly_sampled, load_recordings
+from migstudy.calibration.track_statistics import (
+    band_rms,
+    group_joints,
+    jitter,
+    limb_variation,
+    missing_spells,
+    samples,
+    second_differences,
+    spectrum,
+    speeds,
+    statistics,
+)  # fmt: skip
 from migstudy.figures.calibration import calibrate
-from migstudy.recordings import Track, evenly_sampled, load_recordings
 from migstudy.simulate import PROFILES
 from migstudy.skeletons import BODY25_JOINTS
-from migstudy.track_statistics import (
-    band_rms, group_joints, jitter, limb_variation, missing_spells, samples, second_differences, spectrum, speeds, statistics,
-)  # fmt: skip
 
 JOINTS = ("nose", "neck", "left_shoulder", "right_shoulder", "left_wrist", "left_hand_root", "left_hand_index_1", "face_3")
 

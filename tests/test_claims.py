@@ -11,10 +11,11 @@ from threading import Thread
 import pytest
 from projects import ROOT, is_running, start, wait_for
 
-from migstudy import claims, run_state
-from migstudy.claims import Claim, Claimed, holder_of
-from migstudy.run_state import attempts, mark_failed, note_attempt, seconds_of, state_of
-from migstudy.runs import Run
+from migstudy.runs import claims
+from migstudy.runs import state as run_state
+from migstudy.runs.claims import Claim, Claimed, holder_of
+from migstudy.runs.folder import Run
+from migstudy.runs.state import attempts, mark_failed, note_attempt, seconds_of, state_of
 
 HOLD = "from pathlib import Path; import sys, time\nfrom migstudy import claims\nclaims.Claim.take(Path(sys.argv[1])); time.sleep(600)"
 
@@ -192,7 +193,8 @@ def test_attempts_add_up_and_a_killed_one_counts_to_its_last_heartbeat(folder, m
 
 
 def test_the_module_is_no_part_of_a_run_s_identity():
-    from migstudy.code_version import sources_of
+    from migstudy.runs.code_version import sources_of
 
-    apart = {"claims.py", "run_state.py", "sweep.py", "grid.py", "kernel.py", "run_listing.py", "interrupts.py"}
-    assert not apart & set(sources_of("03_train_gesture")) and (ROOT / "migstudy" / "claims.py").exists()
+    apart = {f"runs/{name}.py" for name in ("claims", "state", "kernel", "listing", "interrupts")} | {"sweep/cells.py", "sweep/grid.py"}
+    assert all((ROOT / "migstudy" / name).exists() for name in apart)
+    assert not apart & set(sources_of("03_train_gesture")) and not apart & set(sources_of())

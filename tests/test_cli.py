@@ -12,12 +12,13 @@ from projects import ROOT, TRAINING, write_notebook
 from toy import save_toy, toy_set
 from typer.testing import CliRunner
 
-from migstudy import execute, study
+from migstudy import study
 from migstudy.cli import app
 from migstudy.clips import ClipSet
 from migstudy.config.gesture import GestureConfig
 from migstudy.datasets.mmaction_pickle import read_pickle
-from migstudy.runs import Run
+from migstudy.runs import execute
+from migstudy.runs.folder import Run
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from migstudy import code_version as module
-from migstudy.code_version import code_version, sources_of
+from migstudy.runs import code_version as module
+from migstudy.runs.code_version import code_version, sources_of
 
 FILES = {
     "__init__.py": "", "train.py": "from migstudy.models import create_model\ncreate_model('posec3d')\nfrom migstudy import losses",

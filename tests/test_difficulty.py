@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from migstudy.baselines import MeanPose, MotionLDA, decode_result, emotion_features
-from migstudy.robustness_tables import auc_over_people
+from migstudy.robustness.baselines import MeanPose, MotionLDA, decode_result, emotion_features
+from migstudy.robustness.tables import auc_over_people
 from migstudy.scores import get_probabilities
 from migstudy.simulate import PROFILES, simulate_clips
 from migstudy.simulate.plan import make_plan

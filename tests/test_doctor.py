@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from release import write_release
 
-from migstudy import pose_quality
 from migstudy.clips import Clip, ClipSet
 from migstudy.datasets import open_dataset, open_with_report
 from migstudy.datasets.protocols import imigue_protocols
-from migstudy.doctor import SEVERITIES, examine
+from migstudy.doctor import pose_quality
+from migstudy.doctor.examine import SEVERITIES, examine
 from migstudy.skeletons import get_topology
 
 T, V = 40, 137

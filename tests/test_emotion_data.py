@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migstudy import emotion_encoders
 from migstudy.clips import Clip, ClipSet
 from migstudy.config.emotion import NEEDS, EmotionConfig
-from migstudy.emotion_data import EmotionData, window_edges, window_id
-from migstudy.emotion_loading import segments
-from migstudy.emotion_protocols import ProtocolError, SimulatedVideos
-from migstudy.execute import CONFIGS, TRAINED, find_notebook, notebook_parameters
-from migstudy.identity_probe import identity_probe
-from migstudy.runs import Run
+from migstudy.emotion import encoders as emotion_encoders
+from migstudy.emotion.data import EmotionData, window_edges, window_id
+from migstudy.emotion.identity_probe import identity_probe
+from migstudy.emotion.loading import segments
+from migstudy.emotion.protocols import ProtocolError, SimulatedVideos
+from migstudy.runs.execute import CONFIGS, TRAINED, find_notebook, notebook_parameters
+from migstudy.runs.folder import Run
 
 KEY = "simulated:toy-seed0-00000000"
 
@@ -128,7 +128,7 @@ def test_an_encoder_that_knows_a_test_person_is_refused(tmp_path, monkeypatch, s
 
 
 def test_encoders_learn_from_people_of_their_own():
-    from migstudy.emotion_data import ENCODER_SEED, ENCODERS, SIMULATED, SIMULATED_SEED
+    from migstudy.emotion.data import ENCODER_SEED, ENCODERS, SIMULATED, SIMULATED_SEED
     from migstudy.simulate import PROFILES
     from migstudy.simulate.plan import make_plan
 

@@ -6,14 +6,14 @@ import pytest
 from emotion_cases import KEY, people, toy_scores
 from sklearn import metrics as sk
 
-from migstudy.binary_metrics import choose_threshold
-from migstudy.emotion_answers import gather
-from migstudy.emotion_evaluate import compare_emotion, emotion_table, evaluate_emotion, readable_emotion
-from migstudy.emotion_folds import cross_validation_folds, inner_validation
-from migstudy.emotion_protocols import ProtocolError
-from migstudy.emotion_scores import combine_emotion_scores, make_emotion_scores
-from migstudy.scaling import PlattScaling, TemperatureScaling
-from migstudy.small_sample import subject_interval
+from migstudy.emotion.answers import gather
+from migstudy.emotion.binary_metrics import choose_threshold
+from migstudy.emotion.evaluate import compare_emotion, emotion_table, evaluate_emotion, readable_emotion
+from migstudy.emotion.folds import cross_validation_folds, inner_validation
+from migstudy.emotion.protocols import ProtocolError
+from migstudy.emotion.scaling import PlattScaling, TemperatureScaling
+from migstudy.emotion.scores import combine_emotion_scores, make_emotion_scores
+from migstudy.emotion.small_sample import subject_interval
 
 QUICK = {"n_permutations": 300, "n_boot": 50}
 

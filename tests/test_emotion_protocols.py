@@ -10,8 +10,8 @@ from release import write_release
 
 from migstudy.datasets.protocols import imigue_protocols
 from migstudy.datasets.release_errors import ReleaseError
-from migstudy.emotion_folds import cross_validation_folds, inner_validation
-from migstudy.emotion_protocols import (
+from migstudy.emotion.folds import cross_validation_folds, inner_validation
+from migstudy.emotion.protocols import (
     ChallengeVideos,
     CvprVideos,
     EmotionVideos,
@@ -22,7 +22,7 @@ from migstudy.emotion_protocols import (
     read_emotion_videos,
     same_protocol,
 )
-from migstudy.emotion_scores import (
+from migstudy.emotion.scores import (
     align_emotion_scores,
     check_emotion_scores,
     combine_emotion_scores,

@@ -8,13 +8,21 @@ from pathlib import Path
 import psutil
 import pytest
 from projects import (
-    ROOT, TRAINING, is_running, start, wait_for, words, write_notebook, write_training_notebook,
+    ROOT,
+    TRAINING,
+    is_running,
+    start,
+    wait_for,
+    words,
+    write_notebook,
+    write_training_notebook,
 )  # fmt: skip
 from toy import TINY, save_toy, tiny
 
-from migstudy import execute, runs
 from migstudy.config.gesture import GestureConfig
-from migstudy.execute import check_parameters, find_notebook, notebook_parameters, run_notebook, show_parameters
+from migstudy.runs import execute
+from migstudy.runs import folder as runs
+from migstudy.runs.execute import check_parameters, find_notebook, notebook_parameters, run_notebook, show_parameters
 from migstudy.train import train
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -233,7 +241,7 @@ def test_a_killed_notebook_is_finished_by_the_same_command(project, small):
 
 
 def test_a_run_in_other_hands_is_refused_and_a_finished_cell_left_alone(project):
-    from migstudy.claims import Claim, Claimed
+    from migstudy.runs.claims import Claim, Claimed
 
     write_notebook(project, "90_add", "print(n)")
     run = execute.run_for(find_notebook("90"), {"n": 3})
@@ -250,7 +258,7 @@ def test_a_full_disk_is_no_failure_of_the_notebook_and_loses_nothing(project, mo
     """papermill cannot write: one message that says what to do; the run is broken, not failed, and goes on afterwards."""
     import errno
 
-    from migstudy.run_state import state_of
+    from migstudy.runs.state import state_of
 
     write_notebook(project, "90_add", "print(n)")
 
@@ -259,7 +267,7 @@ def test_a_full_disk_is_no_failure_of_the_notebook_and_loses_nothing(project, mo
 
     run = execute.run_for(find_notebook("90"), {"n": 3})
     with monkeypatch.context() as patch:
-        patch.setattr("migstudy.kernel._papermill", full)
+        patch.setattr("migstudy.runs.kernel._papermill", full)
         with pytest.raises(RuntimeError, match="90_add.ipynb could not be kept in .*: No space left on device\n.*make room"):
             run_notebook("90", {}, quiet=True)
     assert state_of(run) == "broken" and not [name for name in files(run.folder) if "claim" in name or "partial" in name]
@@ -267,7 +275,7 @@ def test_a_full_disk_is_no_failure_of_the_notebook_and_loses_nothing(project, mo
 
 
 def test_a_notebook_that_fills_the_disk_is_tried_again(project):
-    from migstudy.run_state import state_of
+    from migstudy.runs.state import state_of
 
     write_notebook(project, "90_full", "import errno, os\nraise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))")
     with pytest.raises(RuntimeError, match="90_full.ipynb failed in cell 3: OSError: .*No space left"):

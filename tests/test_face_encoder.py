@@ -7,21 +7,27 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from test_rgb import write_film
+from test_swinface import TINY
 
-from migstudy import face_encoder
-from migstudy.face_encoder import (
-    UnitLoss, action_units, load_face_encoder, person_contrast, score_units, train_face_encoder, unit_scores,
+from migstudy.faces import encoder as face_encoder
+from migstudy.faces.crops import as_model_input, open_faces
+from migstudy.faces.encoder import (
+    UnitLoss,
+    action_units,
+    load_face_encoder,
+    person_contrast,
+    score_units,
+    train_face_encoder,
+    unit_scores,
 )  # fmt: skip
-from migstudy.face_units import UNIT_BRANCHES, UnitFaceDataset, UnitFaces, load_unit_faces, mirrored_units, views_of
-from migstudy.faces import as_model_input, open_faces
+from migstudy.faces.units import UNIT_BRANCHES, UnitFaceDataset, UnitFaces, load_unit_faces, mirrored_units, views_of
 from migstudy.models.base import ModelOutput
 from migstudy.models.swinface import PRESETS, SwinFace
 from migstudy.simulate import simulate
 from migstudy.simulate.face import ACTION_UNITS
 from migstudy.simulate.mirror import mirror_channels
 from migstudy.simulate.truth import load_truth
-from test_rgb import write_film
-from test_swinface import TINY
 
 MOUTH = ACTION_UNITS.index("mouth_open")
 

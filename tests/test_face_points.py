@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migstudy.face_points import ARCFACE, MIRROR, align, five_points, mirror_points, similarity, track_face
+from migstudy.faces.points import ARCFACE, MIRROR, align, five_points, mirror_points, similarity, track_face
 from migstudy.skeletons import FACE, get_topology, list_topologies
 
 angles, scales = st.floats(-np.pi, np.pi), st.floats(0.2, 6.0)

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-
-from migstudy import face_tokens as module
-from migstudy.face_tokens import FaceSpec, face_tokens, samples
-from migstudy.faces import as_model_input, open_faces
-from migstudy.films import Film
-from migstudy.models.swinface import SwinFace
 from test_faces import ready_faces
 from test_swinface import TINY
+
+from migstudy.faces import tokens as module
+from migstudy.faces.crops import as_model_input, open_faces
+from migstudy.faces.tokens import FaceSpec, face_tokens, samples
+from migstudy.models.swinface import SwinFace
+from migstudy.video.films import Film
 
 SPEC = FaceSpec(step=2, window=3)
 

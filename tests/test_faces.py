@@ -9,14 +9,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-
-from migstudy.clips import Clip, ClipSet
-from migstudy.face_points import ARCFACE, FaceTrack, align
-from migstudy.faces import FaceVideo, aligned_crop, as_model_input, open_faces, usable_share
-from migstudy.films import Film, FilmError
-from migstudy.skeletons import FACE
 from test_face_points import face_of, turned
 from test_rgb import write_film
+
+from migstudy.clips import Clip, ClipSet
+from migstudy.faces.crops import FaceVideo, aligned_crop, as_model_input, open_faces, usable_share
+from migstudy.faces.points import ARCFACE, FaceTrack, align
+from migstudy.skeletons import FACE
+from migstudy.video.films import Film, FilmError
 
 DOTS = np.array([[255, 40, 40], [40, 255, 40], [40, 40, 255], [255, 255, 40], [40, 255, 255]], np.uint8)
 SIZE = (320, 240)
@@ -223,7 +223,7 @@ def test_memory_does_not_grow_with_the_video(tmp_path, monkeypatch):
         def frames(self, numbers):
             return ((number, np.full((720, 1280, 3), 90, np.uint8)) for number in numbers)
 
-    monkeypatch.setattr("migstudy.faces.Film", Endless)
+    monkeypatch.setattr("migstudy.faces.crops.Film", Endless)
     peaks = []
     for count in (10, 100):
         track = align(np.repeat(2 * ARCFACE[None], count, 0))

@@ -21,12 +21,12 @@ from matplotlib.text import Text
 from migstudy import figures, temporal
 from migstudy.classes import IMIGUE_CLASSES, IMIGUE_NAMES
 from migstudy.clips import Clip, ClipSet
-from migstudy.doctor import DoctorReport, Finding
+from migstudy.doctor.examine import DoctorReport, Finding
 from migstudy.figures import style
 from migstudy.figures.canonical_pose import canonical_openpose137, canonical_pose, face_points
 from migstudy.heatmaps import render_joints, render_limbs
 from migstudy.label_embeddings import get_label_embeddings
-from migstudy.published import load_published
+from migstudy.report.published import load_published
 from migstudy.skeletons import get_topology, list_topologies
 
 SOURCE = "made for a test, not iMiGUE"

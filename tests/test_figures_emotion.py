@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from emotion_cases import toy_scores
 
-from migstudy.emotion_evaluate import evaluate_emotion
-from migstudy.emotion_protocols import ProtocolError
+from migstudy.emotion.evaluate import evaluate_emotion
+from migstudy.emotion.protocols import ProtocolError
 from migstudy.figures import draw_emotion_forest, draw_reliability, draw_risk_coverage, draw_roc, save_figure
 
 DRAW = (draw_reliability, draw_risk_coverage, draw_roc, draw_emotion_forest)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from migstudy.readme import fill_readme
+from migstudy.report.readme import fill_readme
 
 TEXT = "# Title\n\n<!-- table_a -->\nold\n<!-- end -->\n\nwords with \\1 in them\n\n<!-- table_b -->\n<!-- end -->\nend\n"
 

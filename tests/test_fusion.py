@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from migstudy.evaluate import evaluate
-from migstudy.fusion import PRESETS, fuse, learn_weights
+from migstudy.fusion.late import PRESETS, fuse, learn_weights
 from migstudy.scores import get_probabilities, make_scores
 
 

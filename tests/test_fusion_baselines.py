@@ -1,11 +1,11 @@
 """Every fusion model under one contract, and what each baseline is and is not able to do."""
 
 import pytest
+import token_cases as cases
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import token_cases as cases
 from migstudy.encoder import Encoder
 from migstudy.models import ModelOutput, create_model, get_model_class
 from migstudy.models.fusion_baselines import SingleModality

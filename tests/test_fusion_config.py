@@ -9,10 +9,10 @@ from projects import ROOT
 from migstudy.config.fusion import FusionConfig
 from migstudy.config.gesture import GestureConfig
 from migstudy.config.parameters import parsed
-from migstudy.encoders import encoder_cells, encoder_configs
-from migstudy.execute import CONFIGS, TRAINED, check_parameters, notebook_parameters
-from migstudy.fusion_study import fusion_cells, fusion_encoder_cells, fusion_variants
+from migstudy.fusion.encoders import encoder_cells, encoder_configs
+from migstudy.fusion.study import fusion_cells, fusion_encoder_cells, fusion_variants
 from migstudy.models import MODELS
+from migstudy.runs.execute import CONFIGS, TRAINED, check_parameters, notebook_parameters
 
 NOTEBOOK = ROOT / "notebooks" / "04_fusion.ipynb"
 

@@ -6,16 +6,17 @@ import torch
 from fusion_toy import fusing
 from toy import save_toy, toy_set
 
-from migstudy import encoders, fusion_data
 from migstudy.clips import Clip, ClipSet
 from migstudy.config.gesture import GestureConfig
 from migstudy.data import open_data
-from migstudy.graph_tokens import graph_tokens, shown_steps
+from migstudy.fusion import data as fusion_data
+from migstudy.fusion import encoders
+from migstudy.fusion.train import fusion_run, train_fusion
+from migstudy.graphs.tokens import graph_tokens, shown_steps
 from migstudy.loading import eval_loader, represent
 from migstudy.models import create_model
-from migstudy.runs import RUNNER, finished_runs
+from migstudy.runs.folder import RUNNER, finished_runs
 from migstudy.train import train
-from migstudy.train_fusion import fusion_run, train_fusion
 
 SMALL = ((8, 8, 8), (3, 3, 3), (4, 4, 4))
 
@@ -90,7 +91,7 @@ def test_tokens_are_the_networks_own_and_extracted_once(toy, trained_here, monke
         ids = [clips.test.index["clip_id"][i] for i in batch["index"].tolist()]
         np.testing.assert_allclose(joint.tokens.batch(ids), expected, atol=1e-5)
         assert {*joint.tokens} == {*clips.whole.index["clip_id"]}
-    monkeypatch.setattr("migstudy.graph_tokens.extract_tokens", lambda *a, **k: pytest.fail("extracted again"))
+    monkeypatch.setattr("migstudy.graphs.tokens.extract_tokens", lambda *a, **k: pytest.fail("extracted again"))
     fusion_data.open_fusion_data(config, clips, runs)
 
 
@@ -107,7 +108,7 @@ def test_an_interrupted_extraction_goes_on(toy, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return original(*args)
 
-    monkeypatch.setattr("migstudy.graph_tokens.represent", failing)
+    monkeypatch.setattr("migstudy.graphs.tokens.represent", failing)
     with pytest.raises(KeyboardInterrupt):
         graph_tokens(model, parts, config, "f", cache=tmp_path / "b", progress=False)
     again = graph_tokens(model, parts, config, "f", cache=tmp_path / "b", progress=False)

@@ -5,25 +5,33 @@ import pandas as pd
 import pytest
 from test_results import CLASSES, SOURCE
 
-from migstudy import results, runs, tables
+from migstudy import results
 from migstudy.comparison import compare
 from migstudy.config.fusion import FusionConfig
 from migstudy.config.gesture import GestureConfig
 from migstudy.evaluate import evaluate
 from migstudy.figures import draw_ablation
 from migstudy.figures.fusion import draw_missing_modalities
-from migstudy.fusion import fuse, learn_weights
-from migstudy.fusion_study import fusion_encoder_cells, fusion_groups, fusion_variants
-from migstudy.fusion_tables import (
-    best_single, collect, effect_table, fusion_table, late_fusions, late_table, missing_table, sources_of,
+from migstudy.fusion.late import fuse, learn_weights
+from migstudy.fusion.stacking import learn_stacking
+from migstudy.fusion.study import fusion_encoder_cells, fusion_groups, fusion_variants
+from migstudy.fusion.tables import (
+    best_single,
+    collect,
+    effect_table,
+    fusion_table,
+    late_fusions,
+    late_table,
+    missing_table,
+    sources_of,
 )  # fmt: skip
+from migstudy.fusion.train import subset_file, subsets
+from migstudy.report import tables
 from migstudy.results import labelled_scores
-from migstudy.runs import Run, open_run
+from migstudy.runs import folder as runs
+from migstudy.runs.folder import Run, open_run
 from migstudy.scores import make_scores, save_scores
-from migstudy.stacking import learn_stacking
 from migstudy.study import LIMB, VARIANTS
-from migstudy.train_fusion import subset_file, subsets
-
 
 SEEDS = (0, 1, 2)
 

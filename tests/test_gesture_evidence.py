@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import gesture_cases as cases
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,9 +12,8 @@ from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-import gesture_cases as cases
 from migstudy.classes import IMIGUE_CLASSES
-from migstudy.gesture_evidence import (
+from migstudy.emotion.gesture_evidence import (
     STRENGTHS,
     GestureModel,
     _splits,
@@ -23,7 +23,7 @@ from migstudy.gesture_evidence import (
     importance,
     logits,
 )
-from migstudy.gesture_sequence import GestureEvents, describe_videos
+from migstudy.emotion.gesture_sequence import GestureEvents, describe_videos
 from migstudy.simulate.config import PROFILES
 from migstudy.simulate.emotion import RATES
 from migstudy.simulate.plan import make_plan

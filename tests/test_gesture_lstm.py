@@ -1,13 +1,13 @@
 """The LSTM over gestures: its order, its masks, what it can learn that no count can."""
 
+import gesture_cases
 import pytest
+import token_cases as cases
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import gesture_cases
-import token_cases as cases
-from migstudy.gesture_sequence import gesture_batch, gesture_tokens
+from migstudy.emotion.gesture_sequence import gesture_batch, gesture_tokens
 from migstudy.models import create_model
 from migstudy.models.gesture_lstm import GestureLSTM
 

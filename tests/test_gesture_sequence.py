@@ -1,5 +1,6 @@
 """What a video's gestures amount to: rates, shares and durations against loops, tokens in order, clear refusals."""
 
+import gesture_cases as cases
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,8 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import gesture_cases as cases
-from migstudy.gesture_sequence import (
+from migstudy.emotion.gesture_sequence import (
     KINDS,
     GestureEvents,
     describe_videos,

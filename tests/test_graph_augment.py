@@ -5,11 +5,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from random_topologies import topologies
 
-from migstudy.graph_augment import GraphAugment, augment, mirrored, rotations, take_positions
+from migstudy.graphs.augment import GraphAugment, augment, mirrored, rotations, take_positions
 from migstudy.skeletons import get_topology
 from migstudy.temporal import take_frames
-from random_topologies import topologies
 
 OFF = dict(flip=0.0, degrees=0.0, shear=0.0, zoom=0.0, crop=0.0, joint_dropout=0.0, noise=0.0)
 IMIGUE = get_topology("imigue22")

@@ -5,16 +5,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
-from migstudy.graph_augment import GraphAugment
-from migstudy.graph_data import STREAMS, bones, graph_channels, graph_input, motion, sample_clips
-from migstudy.loading import eval_loader
-from migstudy.models import create_model
-from migstudy.pose_normalise import BodyAxes, normalise
-from migstudy.skeletons import get_topology
-from migstudy.temporal import zero_pad
 from random_topologies import topologies
 from toy import tiny, toy_set
+
+from migstudy.graphs.augment import GraphAugment
+from migstudy.graphs.data import STREAMS, bones, graph_channels, graph_input, motion, sample_clips
+from migstudy.graphs.normalise import BodyAxes, normalise
+from migstudy.loading import eval_loader
+from migstudy.models import create_model
+from migstudy.skeletons import get_topology
+from migstudy.temporal import zero_pad
 
 NTU = get_topology("ntu25")
 

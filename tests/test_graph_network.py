@@ -4,11 +4,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_topologies import topologies
 from torch.nn import functional as F
 
 from migstudy.models import create_model, get_model_class
 from migstudy.skeletons import get_topology, list_topologies, make_topology
-from random_topologies import topologies
 
 NAMES = ["agcn", "ctrgcn", "stgcn"]
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from projects import ROOT, write_notebook
 
-from migstudy.grid import find_grid, read_grid
-from migstudy.runs import same_question
+from migstudy.runs.folder import same_question
+from migstudy.sweep.grid import find_grid, read_grid
 
 PARAMETERS = """from typing import Literal
 profile: Literal["smoke", "quick"] = "quick"

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migstudy.hybrid_loss import HybridLoss
+from migstudy.emotion.hybrid_loss import HybridLoss
 from migstudy.losses import GestureLoss
 from migstudy.models import create_model
 from migstudy.models.hypergraph import SIZES, HypergraphTransformer, displacement, hide, measure_motion, motion_error

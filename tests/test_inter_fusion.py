@@ -1,9 +1,9 @@
 """InterFusion's own parts: who queries whom, the gate, what absence does. The contract is in test_fusion_baselines."""
 
 import pytest
+import token_cases as cases
 import torch
 
-import token_cases as cases
 from migstudy.models import create_model
 from migstudy.models.inter_fusion import GatedExchange, InterFusion
 

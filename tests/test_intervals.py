@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from test_statistics import confusions, right_and_wrong
 
 from migstudy import intervals as iv
 from migstudy import metrics as m
 from migstudy.statistics import wilson_interval
-from test_statistics import confusions, right_and_wrong
 
 
 def studies(rng, subjects, seeds, effect, seed_sd, clips=20):

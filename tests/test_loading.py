@@ -13,7 +13,12 @@ from migstudy.augment import project
 from migstudy.fit import start_epoch
 from migstudy.heatmaps import mirror_heatmaps, render_joints, render_limbs
 from migstudy.loading import (
-    GestureDataset, channels, eval_loader, represent, train_loader, with_labels,
+    GestureDataset,
+    channels,
+    eval_loader,
+    represent,
+    train_loader,
+    with_labels,
 )  # fmt: skip
 from migstudy.skeletons import get_topology
 

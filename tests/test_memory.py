@@ -4,12 +4,12 @@ import subprocess
 import sys
 
 import pytest
+import token_cases as cases
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-import token_cases as cases
 from migstudy.losses import GestureLoss
 from migstudy.models import ModelOutput
 from migstudy.models.memory import MemoryLoss, MemoryRefinement

@@ -3,11 +3,11 @@
 import math
 
 import pytest
+import token_cases as cases
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import token_cases as cases
 from migstudy.models import create_model
 from migstudy.models.mil import AttentionMIL, GatedAttention
 

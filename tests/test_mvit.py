@@ -7,12 +7,12 @@ import urllib.error
 
 import numpy as np
 import pytest
+import recipe
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.models.video import mvit_v2_s
 
-import recipe
 from migstudy.models import create_model
 from migstudy.models.mvit import PRESETS, MViT
 

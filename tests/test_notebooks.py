@@ -17,9 +17,9 @@ from matplotlib.image import imread
 from projects import ROOT, start
 
 from migstudy.evaluate import SUMMARY
-from migstudy.execute import notebook_parameters
 from migstudy.figures.style import SIDECAR_KEYS
-from migstudy.runs import Run
+from migstudy.runs.execute import notebook_parameters
+from migstudy.runs.folder import Run
 from migstudy.scores import load_scores
 from migstudy.study import cells
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-
-from migstudy.pose_normalise import BodyAxes, close_gaps, normalise, normalise_image, normalise_view, rotation_onto
-from migstudy.skeletons import get_topology, list_topologies
 from random_topologies import topologies
+
+from migstudy.graphs.normalise import BodyAxes, close_gaps, normalise, normalise_image, normalise_view, rotation_onto
+from migstudy.skeletons import get_topology, list_topologies
 
 NTU, IMIGUE = get_topology("ntu25"), get_topology("imigue22")
 

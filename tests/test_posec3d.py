@@ -5,11 +5,11 @@ import pickle
 
 import numpy as np
 import pytest
+import recipe
 import torch
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
-import recipe
 from migstudy.models import average_views
 from migstudy.models.posec3d import PoseC3D
 

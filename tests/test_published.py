@@ -2,7 +2,7 @@
 
 import pytest
 
-from migstudy.published import COLUMNS, MODALITIES, TEST_CLIPS, UCLA_COLUMNS, load_published, load_published_ucla
+from migstudy.report.published import COLUMNS, MODALITIES, TEST_CLIPS, UCLA_COLUMNS, load_published, load_published_ucla
 
 
 def test_table_is_complete():

@@ -7,12 +7,13 @@ import pytest
 from test_results import CLASSES, made_run
 from toy import toy_set
 
-from migstudy import recordings_table as table
-from migstudy import runs, tables
 from migstudy.clips import ClipSet
 from migstudy.evaluate import evaluate
-from migstudy.fusion import fuse
+from migstudy.fusion.late import fuse
+from migstudy.report import recordings_table as table
+from migstudy.report import tables
 from migstudy.results import labelled_scores
+from migstudy.runs import folder as runs
 
 DATA = {"data": "/somewhere/nw_ucla.npz", "fingerprint": "u"}
 

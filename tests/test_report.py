@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from migstudy import runs
-from migstudy.report import write_report
-from migstudy.runs import open_run
+from migstudy.report.page import write_report
+from migstudy.runs import folder as runs
+from migstudy.runs.folder import open_run
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 

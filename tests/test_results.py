@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from migstudy import runs, tables
 from migstudy.config.gesture import PROFILES, GestureConfig
 from migstudy.evaluate import evaluate
-from migstudy.fusion import fuse
+from migstudy.fusion.late import fuse
+from migstudy.report import tables
 from migstudy.results import ablation_runs, find_runs, labelled_scores, provenance, runs_of_data, source_of, stream_runs
-from migstudy.runs import Run, open_run
+from migstudy.runs import folder as runs
+from migstudy.runs.folder import Run, open_run
 from migstudy.scores import make_scores, save_scores
 from migstudy.study import BASE, CHANGES, LIMB, SHUFFLED, VARIANTS, cells
 

@@ -12,12 +12,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migstudy import augment, rgb
+from migstudy import augment
 from migstudy.clips import Clip, ClipSet
-from migstudy.films import Film, FilmError, find_films
-from migstudy.rgb import RgbSpec, cut_out, kept_frames, open_rgb_clips, person_box, pick_frames
-from migstudy.rgb_views import VIEW_FIELDS, WHOLE, RgbDataset, apply_views, as_model_input, draw_view
 from migstudy.skeletons import get_topology
+from migstudy.video import rgb
+from migstudy.video.films import Film, FilmError, find_films
+from migstudy.video.rgb import RgbSpec, cut_out, kept_frames, open_rgb_clips, person_box, pick_frames
+from migstudy.video.views import VIEW_FIELDS, WHOLE, RgbDataset, apply_views, as_model_input, draw_view
 
 BITS = 8  # a frame's own number in black and white stripes survives any codec
 KINDS = {

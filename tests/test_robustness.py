@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from toy import TINY
 
-from migstudy import figures, robustness, runs, train
-from migstudy import robustness_tables as curves
+from migstudy import figures, train
 from migstudy.config.gesture import GestureConfig
 from migstudy.config.robustness import RobustnessConfig
-from migstudy.execute import find_notebook, notebook_parameters
-from migstudy.knobs import KNOBS, conditions, knob_values
-from migstudy.robustness_cells import Cells
+from migstudy.robustness import measure as robustness
+from migstudy.robustness import tables as curves
+from migstudy.robustness.cells import Cells
+from migstudy.robustness.knobs import KNOBS, conditions, knob_values
+from migstudy.runs import folder as runs
+from migstudy.runs.execute import find_notebook, notebook_parameters
 from migstudy.scores import load_scores, make_scores
 from migstudy.simulate import PROFILES, SimulatorConfig, simulate, simulate_clips
 
@@ -254,10 +256,10 @@ def test_chance_is_what_exchanged_results_give():
 def test_the_simulators_version_hears_motion_and_not_comments(tmp_path, monkeypatch):
     import shutil
 
-    from migstudy import robustness_cells
+    from migstudy.robustness import cells as robustness_cells
 
-    shutil.copytree(Path(robustness_cells.__file__).parent / "simulate", tmp_path / "simulate")
-    monkeypatch.setattr(robustness_cells, "__file__", str(tmp_path / "robustness_cells.py"))
+    shutil.copytree(Path(robustness_cells.__file__).parents[1] / "simulate", tmp_path / "simulate")
+    monkeypatch.setattr(robustness_cells, "__file__", str(tmp_path / "robustness" / "cells.py"))
     before = robustness_cells.simulator_version()
     for name, text, heard in (("motion", "\n# why\n", False), ("gallery", "\nx = 1\n", False), ("takes", "\nx = 1\n", True)):
         file = tmp_path / "simulate" / f"{name}.py"

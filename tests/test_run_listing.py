@@ -8,12 +8,13 @@ import pytest
 from projects import write_notebook
 from typer.testing import CliRunner
 
-from migstudy import run_listing, runs
-from migstudy.claims import Claim
 from migstudy.cli import app
 from migstudy.config.gesture import GestureConfig
-from migstudy.run_state import mark_failed
-from migstudy.runs import Run, open_run
+from migstudy.runs import folder as runs
+from migstudy.runs import listing as run_listing
+from migstudy.runs.claims import Claim
+from migstudy.runs.folder import Run, open_run
+from migstudy.runs.state import mark_failed
 
 TASK = "03_train_gesture"
 

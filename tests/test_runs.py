@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from migstudy import paths, runs
-from migstudy.code_version import code_version
+from migstudy import paths
 from migstudy.config.gesture import PROFILES, GestureConfig
-from migstudy.runs import Run, finished_runs, open_run, run_id, run_of, same_question
+from migstudy.runs import folder as runs
+from migstudy.runs.code_version import code_version
+from migstudy.runs.folder import Run, finished_runs, open_run, run_id, run_of, same_question
 
 PARAMS = GestureConfig(profile="smoke").resolved().to_dict()
 TASK = "03_train_gesture"
@@ -40,7 +41,7 @@ def test_the_id_is_stable_and_readable(project):
     first = run_id(TASK, PARAMS, "f")
     assert first == run_id(TASK, dict(reversed(PARAMS.items())), "f")
     assert first.startswith(f"{TASK}-") and len(first) == len(TASK) + 13
-    code = f"from migstudy.runs import run_id; import json; print(run_id({TASK!r}, json.loads({json.dumps(PARAMS)!r}), 'f'))"
+    code = f"from migstudy.runs.folder import run_id; import json; print(run_id({TASK!r}, json.loads({json.dumps(PARAMS)!r}), 'f'))"
     elsewhere = subprocess.run([sys.executable, "-c", code], cwd=Path(runs.__file__).parents[1], capture_output=True, text=True)
     assert elsewhere.stdout.strip() == first, elsewhere.stderr
 

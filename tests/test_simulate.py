@@ -28,8 +28,8 @@ from migstudy.simulate import PROFILES, SimulatorConfig, simulate, simulate_clip
 from migstudy.simulate.config import describe_knobs, parse_knobs
 from migstudy.simulate.plan import class_counts, make_plan
 from migstudy.simulate.release import FORMAT
-from migstudy.simulate.video import simulate_video
 from migstudy.simulate.sheet import write_sheet
+from migstudy.simulate.video import simulate_video
 from migstudy.skeletons import get_topology
 
 SMOKE, QUICK = PROFILES["smoke"], PROFILES["quick"]

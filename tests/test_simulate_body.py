@@ -9,17 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from simulated import CSV_CLASSES, QUICK, joint, performance, performed
 
 from migstudy.simulate.body import ELBOW, LEFT, RIGHT, TRUNK, Hands, Proportions, pose_arms, pose_trunk
-from migstudy.simulate.face import ACTION_UNITS, TEMPLATE, face_points
 from migstudy.simulate.clearance import way_out
+from migstudy.simulate.face import ACTION_UNITS, TEMPLATE, face_points
 from migstudy.simulate.hand import DEVIATION, FLEXION, INDEX_TIP, SHAPE_NAMES, hand_joints, shape_weights, wrist_angles
 from migstudy.simulate.kinematics import ease, rotation, turn_onto, two_bone_ik, unit
 from migstudy.simulate.mirror import mirror_channels, mirror_joints
 from migstudy.simulate.places import FRAMES, PLACES
 from migstudy.skeletons import FACE, FACE_PARTS, HAND_EDGES, LEFT_HAND, RIGHT_HAND, get_topology
-
-from simulated import CSV_CLASSES, QUICK, joint, performance, performed
 
 # anatomy
 

@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from simulated import QUICK, joint, performance
 
 from migstudy.simulate import occlusion
 from migstudy.simulate.camera import MICROPHONE, Camera, Shots, draw_shots
 from migstudy.simulate.occlusion import visibility
 from migstudy.skeletons import FACE, LEFT_HAND, RIGHT_HAND
-
-from simulated import QUICK, joint, performance
 
 FRONT = Camera(np.array([0.0, 0.45, 3.0]), np.array([[1.0, 0, 0], [0, -1.0, 0], [0, 0, -1.0]]), 1800.0, np.array([640.0, 360.0]))
 

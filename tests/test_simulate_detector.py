@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulated import QUICK, joint, performance
 
 from migstudy.simulate.camera import draw_shots
 from migstudy.simulate.detector import _spells, detect
 from migstudy.simulate.occlusion import visibility
 from migstudy.skeletons import FACE, LEFT_HAND, RIGHT_HAND
-
-from simulated import QUICK, joint, performance
 
 HANDS = slice(LEFT_HAND, RIGHT_HAND + 21)
 EXACT = dict(noise_px=0.0, blur=0.0, swaps=0.0, mistakes=0.0, missing_rate=0.0)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from simulated import CSV_CLASSES, QUICK
 
 from migstudy.classes import IMIGUE_CLASSES
 from migstudy.simulate import PROFILES, simulate_video
@@ -16,8 +17,6 @@ from migstudy.simulate.emotion import _DAY, EXPRESSION, MANNER, NEUTRAL, POSTURE
 from migstudy.simulate.face import ACTION_UNITS
 from migstudy.simulate.plan import make_plan
 from migstudy.simulate.subject import draw_subject
-
-from simulated import CSV_CLASSES, QUICK
 
 SMALL = replace(QUICK, subjects=(6, 1, 1), videos_per_subject=1, clips=(60, 8, 8), min_clips=(0, 0, 0))
 

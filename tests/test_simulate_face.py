@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from migstudy.simulate.expression import SPEECH_UNITS, blink, blink_times, gaze, idle_face, speech_units
 from migstudy.simulate.face import (
-    ACTION_UNITS, PUPILS, SIGNED_UNITS, TEMPLATE, UNITS, displacements, draw_face, face_points,
+    ACTION_UNITS,
+    PUPILS,
+    SIGNED_UNITS,
+    TEMPLATE,
+    UNITS,
+    displacements,
+    draw_face,
+    face_points,
 )  # fmt: skip
 from migstudy.skeletons import FACE, FACE_PARTS, get_topology
 

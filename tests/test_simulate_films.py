@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from migstudy.datasets.imigue import read_imigue
-from migstudy.films import find_films
 from migstudy.simulate import simulate
 from migstudy.simulate.truth import load_truth
+from migstudy.video.films import find_films
 
 # a slow camera and few lines: three short videos in seconds
 TINY = dict(subjects=(1, 1, 1), videos_per_subject=1, clips=(2, 1, 1), min_clips=(0, 0, 0), fps=4.0, rgb_height=64)

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from simulated import CSV_CLASSES, QUICK, joint, performance, performed
 
 from migstudy.simulate.body import ELBOW, LEFT, RIGHT, TRUNK, pose_trunk
 from migstudy.simulate.face import ACTION_UNITS
@@ -16,8 +17,6 @@ from migstudy.simulate.programmes import PROGRAMMES
 from migstudy.simulate.subject import draw_subject
 from migstudy.simulate.takes import draw_take
 from migstudy.skeletons import FACE, FACE_PARTS, LEFT_HAND, RIGHT_HAND
-
-from simulated import CSV_CLASSES, QUICK, joint, performance, performed
 
 # gestures
 

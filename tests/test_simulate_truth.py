@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from simulated import CSV_CLASSES, QUICK, SMOKE, performed
 
 from migstudy.simulate import simulate_video
 from migstudy.simulate.body import pose_trunk
@@ -17,8 +18,6 @@ from migstudy.simulate.plan import make_plan
 from migstudy.simulate.takes import SECONDS, draw_gaps
 from migstudy.simulate.truth import JOINT_STEP, VISIBLE_STEP, load_truth, save_truth
 from migstudy.skeletons import LEFT_HAND, RIGHT_HAND
-
-from simulated import CSV_CLASSES, QUICK, SMOKE, performed
 
 SMALL = replace(SMOKE, cuts=6.0, camera_drift=3.0)
 

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from migstudy import graph
 from migstudy.datasets import kind_of, open_dataset, open_with_report
 from migstudy.datasets.holdout import complete_splits, hold_out
 from migstudy.datasets.infer_topology import connect, infer_topology, mirror_from_names
 from migstudy.datasets.skeleton_files import read_npz
+from migstudy.graphs import adjacency as graph
 
 JOINTS = ["head", "left_hand", "right_hand"]
 

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from migstudy import graph
+from migstudy.graphs import adjacency as graph
 from migstudy.skeletons import get_topology, list_topologies, make_topology
 from migstudy.topology import Topology
 

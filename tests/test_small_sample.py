@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from migstudy import binary_metrics as b
-from migstudy.binary_power import design_effect, detectable_difference, discordant_share, mdd_note
-from migstudy.small_sample import (
+from migstudy.emotion import binary_metrics as b
+from migstudy.emotion.binary_power import design_effect, detectable_difference, discordant_share, mdd_note
+from migstudy.emotion.small_sample import (
     chance_by_learning,
     chance_test,
     delong_test,

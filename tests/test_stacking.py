@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from migstudy.evaluate import evaluate
-from migstudy.fusion import fuse, learn_weights
+from migstudy.fusion.late import fuse, learn_weights
+from migstudy.fusion.stacking import _fit, _folds, _logs, _pool, learn_stacking
 from migstudy.scores import get_probabilities, make_scores
-from migstudy.stacking import _fit, _folds, _logs, _pool, learn_stacking
 
 
 def stream(skill, seed, n=150, heat=1.0, split="val", classes=4, people=6, labels_of=0):

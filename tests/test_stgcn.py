@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-
 from graph_parity import check_evaluation, check_training_step, inputs_of, published
+
 from migstudy.models.stgcn import STGCN, GraphConv
 from migstudy.skeletons import get_topology
 

@@ -12,12 +12,13 @@ from projects import ROOT, is_running, start, wait_for, write_notebook, write_tr
 from toy import save_toy
 from typer.testing import CliRunner
 
-from migstudy import runs, sweep_engines
 from migstudy.cli import app
-from migstudy.run_state import attempts, state_of
-from migstudy.sweep import run_cells, run_jobs
-from migstudy.sweep_engines import Job, Local, Outcome
-from migstudy.sweep_estimate import Estimate, duration
+from migstudy.runs import folder as runs
+from migstudy.runs.state import attempts, state_of
+from migstudy.sweep import engines as sweep_engines
+from migstudy.sweep.cells import run_cells, run_jobs
+from migstudy.sweep.engines import Job, Local, Outcome
+from migstudy.sweep.estimate import Estimate, duration
 
 WORK = """import pathlib
 with pathlib.Path(f"ran_{n}").open("a") as stream:
@@ -145,7 +146,7 @@ def test_an_end_ends_the_cells_and_their_kernels(project, name):
 
 def test_a_terminal_that_was_told_to_close_alone_stays_so(project):
     """Under nohup a closing terminal ends nothing."""
-    code = ("import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\nfrom migstudy.interrupts import interruptible\n"
+    code = ("import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN)\nfrom migstudy.runs.interrupts import interruptible\n"
             "with interruptible():\n    import os; os.kill(os.getpid(), signal.SIGHUP); print('still here')")  # fmt: skip
     process = start(project, "-c", code)
     assert process.communicate(timeout=60)[0].strip() == "still here" and process.returncode == 0
@@ -185,7 +186,7 @@ def test_cells_in_other_hands_are_waited_for_and_taken_over_from_the_dead(projec
 
 
 def test_a_change_of_the_code_stops_the_grid_with_one_message(project, monkeypatch):
-    from migstudy.claims import PlanChanged
+    from migstudy.runs.claims import PlanChanged
 
     write_notebook(project, "90_none")
     asked = []
@@ -217,8 +218,8 @@ def test_a_broken_folder_fails_alone(project, monkeypatch):
     write_notebook(project, "90_none")
     grid = project / "grid.yaml"
     grid.write_text("notebook: 90_none\naxes: {n: [1, 2]}")
-    from migstudy.grid import read_grid
-    from migstudy.sweep import plan_grid
+    from migstudy.sweep.cells import plan_grid
+    from migstudy.sweep.grid import read_grid
 
     broken = plan_grid(read_grid(grid))[0].run
     broken.folder.mkdir(parents=True)
@@ -271,8 +272,8 @@ def test_the_table_fits_a_terminal_and_says_how_long_is_left(project):
 
     from rich.console import Console
 
-    from migstudy.claims import Claim
-    from migstudy.sweep_progress import Progress
+    from migstudy.runs.claims import Claim
+    from migstudy.sweep.progress import Progress
 
     jobs = [job(project, n) for n in range(60)]
     for one in jobs[:20]:

@@ -11,8 +11,8 @@ from contextlib import suppress
 import pytest
 from projects import ROOT, is_running, start, wait_for, write_notebook
 
-from migstudy import runs
-from migstudy.run_state import attempts
+from migstudy.runs import folder as runs
+from migstudy.runs.state import attempts
 
 pytestmark = pytest.mark.slow
 

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import recipe
 import torch
 from safetensors.torch import save_file
 
-import recipe
 from migstudy.models import create_model
 from migstudy.models.swin import Swin, from_windows, shift_mask, to_windows
 from migstudy.models.swinface import BRANCHES, EXPRESSIONS, PRESETS, SwinFace, _shares

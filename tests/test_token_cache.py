@@ -20,9 +20,9 @@ from migstudy.clips import Clip, ClipSet
 from migstudy.encoder import Encoder
 from migstudy.models import get_model_class
 from migstudy.models.mvit import MViT
-from migstudy.rgb import RgbClips, RgbSpec
-from migstudy.rgb_tokens import rgb_tokens
 from migstudy.token_cache import TokenStore, describe_encoder, extract_tokens, store_folder
+from migstudy.video.rgb import RgbClips, RgbSpec
+from migstudy.video.tokens import rgb_tokens
 
 ENCODER = Encoder("MViT", "w", "c", "d", "s")
 SHAPE = (3, 4)

@@ -23,7 +23,7 @@ from migstudy.data import open_data
 from migstudy.fit import CHECKPOINT, learning_rate
 from migstudy.label_embeddings import get_label_embeddings
 from migstudy.models import get_model_class
-from migstudy.runs import Run
+from migstudy.runs.folder import Run
 from migstudy.scores import get_probabilities, load_scores
 from migstudy.train import predict, train
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from toy_emotion import ToyWindows, toy_emotion, toy_events, toy_features
 
-from migstudy import train_emotion as te
 from migstudy.config.emotion import NEEDS, EmotionConfig
-from migstudy.emotion_features import StepTokens, video_embedding
-from migstudy.emotion_loading import SegmentDataset
-from migstudy.emotion_report import evidence_figure, telling_videos
-from migstudy.emotion_scores import load_emotion_scores
-from migstudy.gesture_evidence import GestureModel, evidence
+from migstudy.emotion import train as te
+from migstudy.emotion.features import StepTokens, video_embedding
+from migstudy.emotion.gesture_evidence import GestureModel, evidence
+from migstudy.emotion.loading import SegmentDataset
+from migstudy.emotion.report import evidence_figure, telling_videos
+from migstudy.emotion.scores import load_emotion_scores
 from migstudy.models import create_model
-from migstudy.runs import Run
+from migstudy.runs.folder import Run
 
 
 @pytest.fixture(autouse=True)

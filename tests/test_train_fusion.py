@@ -13,11 +13,11 @@ from migstudy import fit
 from migstudy.config.fusion import FusionConfig
 from migstudy.fit import fit as run_fit
 from migstudy.fit import prepare
-from migstudy.fusion_data import FusionData, Modality
+from migstudy.fusion.data import FusionData, Modality
+from migstudy.fusion.train import FusionTask, build, predict, subset_file, subsets, train_fusion
 from migstudy.models import get_model_class
-from migstudy.runs import Run
+from migstudy.runs.folder import Run
 from migstudy.scores import get_probabilities, load_scores
-from migstudy.train_fusion import FusionTask, build, predict, subset_file, subsets, train_fusion
 
 SMALL = ((8, 8, 8), (3, 3, 3), (4, 4, 4))
 FUSIONS = ("token_fusion", "single_modality", "concatenation", "late_fusion", "gated_fusion", "joint_transformer")
@@ -221,7 +221,7 @@ def test_a_killed_training_goes_on_exactly(project, monkeypatch, epoch):
 def test_a_trained_run_is_not_trained_again(fused, halves, monkeypatch):
     monkeypatch.setenv("MIGSTUDY_ROOT", str(fused.folder.parents[1]))
     before = fused.path("metrics.json").read_bytes()
-    monkeypatch.setattr("migstudy.train_fusion.build", lambda *a: pytest.fail("it trains again"))
+    monkeypatch.setattr("migstudy.fusion.train.build", lambda *a: pytest.fail("it trains again"))
     assert train_fusion(fusing(epochs=12), halves).folder == fused.folder
     assert fused.path("metrics.json").read_bytes() == before
 

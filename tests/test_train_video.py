@@ -7,20 +7,20 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torchvision.models.video import MViT_V2_S_Weights
 from toy import tiny
 from toy_films import save_toy_films, tiny_video
-from torchvision.models.video import MViT_V2_S_Weights
 
 from migstudy import fit, loading
 from migstudy import train as module
 from migstudy.config.gesture import GestureConfig
 from migstudy.data import data_path, open_data
-from migstudy.films import FilmError, find_films
 from migstudy.models import get_model_class
-from migstudy.rgb_tokens import rgb_tokens
 from migstudy.scores import get_probabilities, load_scores
 from migstudy.simulate import PROFILES, SimulatorConfig
 from migstudy.train import predict, train
+from migstudy.video.films import FilmError, find_films
+from migstudy.video.tokens import rgb_tokens
 
 SHARE = ((16, 12, 12), (4, 4, 4), (6, 6, 6))
 LONG = {"epochs": 3, "batch_size": 8, "dropout": 0.3, "drop_path": 0.2, "warmup_epochs": 1.0}

@@ -9,10 +9,10 @@ import pandas as pd
 
 from migstudy.clips import Clip, ClipSet
 from migstudy.config.emotion import EmotionConfig
-from migstudy.emotion_data import EmotionData
-from migstudy.emotion_features import EmotionFeatures, Piece, SkeletonWindows, WindowTokens
-from migstudy.emotion_protocols import SimulatedVideos
-from migstudy.gesture_sequence import GestureEvents
+from migstudy.emotion.data import EmotionData
+from migstudy.emotion.features import EmotionFeatures, Piece, SkeletonWindows, WindowTokens
+from migstudy.emotion.gesture_sequence import GestureEvents
+from migstudy.emotion.protocols import SimulatedVideos
 
 KEY = "simulated:toy-seed0-00000000"
 PEOPLE = {"train": 8, "val": 2, "test": 4}

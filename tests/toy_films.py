@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from toy import save_toy, tiny
 
 from migstudy.clips import ClipSet
 from migstudy.config.gesture import GestureConfig
 from migstudy.simulate.render.film import write_film
-from toy import save_toy, tiny
 
 SIDE = 48
 TINY_VIDEO = dict(

@@ -23,7 +23,7 @@ class EmotionConfig(Parameters):
     """Parameters of win or lose; None means "as the profile says".
 
     data: `simulator`, which makes videos of its own for this track, or a release's folder with its table of results. films: the
-    folder of the videos, empty = where the data lie. protocol: see `emotion_protocols`; auto = what the data allow without a
+    folder of the videos, empty = where the data lie. protocol: see `emotion.protocols`; auto = what the data allow without a
     choice. emotion_effect: of simulated videos, the size of what a result changes; 0 leaves no trace. model: a name of `NEEDS`;
     face and context are InterFusion's branches alone.
 

@@ -27,7 +27,7 @@ class GestureConfig(Parameters):
     clips. crop_area: least share of the image that a training crop keeps. colour: brightness, contrast and saturation vary by
     that share. center: what graph networks place at the origin, every `frame`'s body or the `clip`'s; auto: frame in 3D, clip
     in 2D. rotation (degrees), shear, zoom, time_crop, joint_dropout: random views of graph networks, see
-    `graph_augment.GraphAugment`. schedule: of the learning rate, `cosine`, or `step` by a tenth after 60 and 80 % of the
+    `graphs.augment.GraphAugment`. schedule: of the learning rate, `cosine`, or `step` by a tenth after 60 and 80 % of the
     epochs. stage_blocks: bottlenecks, graph units or attention blocks a stage. drop_path: stochastic depth of `mvit`'s last
     block. weights: what `mvit` starts from, empty = from scratch, `kinetics` = its published ones, or a checkpoint's path.
     loss: of the classes, see `long_tail`; class_balance (beta of class_balanced and ldam), focal_gamma, logit_tau,

@@ -61,7 +61,7 @@ class RobustnessConfig(Parameters):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        from migstudy.knobs import conditions  # imports the simulator
+        from migstudy.robustness.knobs import conditions  # imports the simulator
         from migstudy.simulate import SimulatorConfig
 
         for name in ("knobs", "matched_knobs"):  # now, and not after hours of measuring

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from migstudy import graph
+from migstudy.graphs import adjacency as graph
 from migstudy.skeletons import get_topology, list_topologies
 from migstudy.topology import Topology
 

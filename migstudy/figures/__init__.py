@@ -7,7 +7,12 @@ from migstudy.figures.evidence import draw_evidence, draw_privacy
 from migstudy.figures.fusion import draw_missing_modalities
 from migstudy.figures.gallery import draw_gallery
 from migstudy.figures.representation import (
-    draw_graph_input, draw_heatmaps, draw_input, draw_interpolation, draw_pictures, draw_sampling,
+    draw_graph_input,
+    draw_heatmaps,
+    draw_input,
+    draw_interpolation,
+    draw_pictures,
+    draw_sampling,
 )  # fmt: skip
 from migstudy.figures.results import draw_ablation, draw_confusion, draw_per_class, draw_published, draw_training_curves
 from migstudy.figures.robustness import draw_difficulty, draw_robustness

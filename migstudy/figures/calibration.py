@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from migstudy.calibration import LARGEST, as_track, compare, largest_mismatches, simulated_videos, write_calibration
+from migstudy.calibration.compare import LARGEST, as_track, compare, largest_mismatches, simulated_videos, write_calibration
+from migstudy.calibration.recordings import Track, load_recordings
+from migstudy.calibration.track_statistics import LIMBS, SURE, group_joints, samples, spectrum
 from migstudy.figures import style
-from migstudy.recordings import Track, load_recordings
 from migstudy.simulate.config import PROFILES, SimulatorConfig
 from migstudy.simulate.video import SimulatedVideo
-from migstudy.track_statistics import LIMBS, SURE, group_joints, samples, spectrum
 
 REAL, SIMULATED = style.BLUE, style.VERMILION
 _SPEAKERS, _SEATED = "half-body speakers", "seated storytellers"

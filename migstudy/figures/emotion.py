@@ -1,6 +1,6 @@
 """Win or lose: how far the probabilities can be trusted, where a model is sure, and which models can be told from chance.
 
-Everything is drawn from results of `emotion_evaluate.evaluate_emotion`; models of different protocols are refused.
+Everything is drawn from results of `emotion.evaluate.evaluate_emotion`; models of different protocols are refused.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from migstudy.binary_metrics import NAMES
-from migstudy.emotion_evaluate import TESTED
-from migstudy.emotion_protocols import same_protocol
+from migstudy.emotion.binary_metrics import NAMES
+from migstudy.emotion.evaluate import TESTED
+from migstudy.emotion.protocols import same_protocol
 from migstudy.figures import style
 
 _SCALED = {"temperature": "temperature", "platt": "Platt"}

@@ -14,7 +14,7 @@ from migstudy.figures.results import METRIC_NAMES
 def draw_missing_modalities(table: pd.DataFrame, source: str, metric: str = "macro_f1") -> Figure:
     """Each fusion with all its modalities at hand and with only some of them: bars of the mean over seeds, 95 % intervals.
 
-    table: `fusion_tables.missing_table` (variant, at hand, the metric and its low and high as shares); a row without a number
+    table: `fusion.tables.missing_table` (variant, at hand, the metric and its low and high as shares); a row without a number
     says that it was not run.
     """
     variants, choices = list(dict.fromkeys(table["variant"])), list(dict.fromkeys(table["at hand"]))

@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 
 from migstudy import temporal
 from migstudy.figures import style
-from migstudy.rgb import KINETICS_MEAN, KINETICS_STD
 from migstudy.topology import Topology
+from migstudy.video.rgb import KINETICS_MEAN, KINETICS_STD
 
 SAMPLER_NAMES = {
     "uniform_interval": "uniform intervals,\ninterpolated\n(paper A, ours)",

@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Ellipse, Polygon
 
-from migstudy import graph
 from migstudy.figures import style
 from migstudy.figures.canonical_pose import canonical_openpose137, canonical_pose
 from migstudy.figures.labels import outward_directions, place_labels
+from migstudy.graphs import adjacency as graph
 from migstudy.skeletons import FACE, FINGERTIPS, LEFT_HAND, RIGHT_HAND, get_topology
 from migstudy.topology import Topology
 

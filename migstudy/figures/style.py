@@ -13,7 +13,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from migstudy import paths
-from migstudy.runs import git_commit
+from migstudy.runs.folder import git_commit
 
 COLUMN, PAGE = 3.5, 7.2  # inches: one column and the full width of a paper
 

@@ -112,7 +112,7 @@ class LateFusion(EncodedFusion):
     """A classifier a modality, their logits averaged over the modalities at hand; trained jointly.
 
     weights: `mean`, or `learned`, one share a modality, positive and renormalised over those at hand. features are the
-    pooled vectors averaged with the same shares. Streams trained one by one are fused after the fact by `migstudy.fusion`.
+    pooled vectors averaged with the same shares. Streams trained one by one are fused after the fact by `migstudy.fusion.late`.
     """
 
     learns_absence = False

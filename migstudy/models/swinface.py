@@ -118,7 +118,7 @@ class SwinFace(StudyModel):
         if faces.ndim != 4 or faces.shape[1:] != (3, self.size, self.size):
             raise ValueError(
                 f"SwinFace takes aligned RGB faces (N, 3, {self.size}, {self.size}), not {tuple(faces.shape)}; see"
-                " migstudy.faces.as_model_input"
+                " migstudy.faces.crops.as_model_input"
             )
         seen = self.backbone(faces)
         maps = [*seen.local, seen.global_]

@@ -1,7 +1,7 @@
 """OpenPose-like detection of projected joints: confidence, jitter, losses, swaps and confident mistakes.
 
 Our reconstruction of how a detector fails, not a model of its network. Sizes of jitter and the pace of the confidences follow
-recordings of half-body speakers (`migstudy.calibration`); the shares of lost joints have no public source and are ours.
+recordings of half-body speakers (`migstudy.calibration.compare`); the shares of lost joints have no public source and are ours.
 Every purpose has a random stream of its own and every event a fixed draw, so that raising one knob adds to what was there and
 leaves the rest alone.
 """

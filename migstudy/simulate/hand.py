@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from migstudy.skeletons import FINGERTIPS, HAND_JOINTS
 from migstudy.simulate.kinematics import turn_onto, unit
+from migstudy.skeletons import FINGERTIPS, HAND_JOINTS
 
 # metres; columns: towards the thumb, along the fingers; thumb, index, middle, ring, little
 _KNUCKLES = np.array([[0.026, 0.028], [0.024, 0.088], [0.004, 0.091], [-0.015, 0.085], [-0.033, 0.076]])

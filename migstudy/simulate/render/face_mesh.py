@@ -11,7 +11,16 @@ from scipy.spatial import cKDTree
 from migstudy.simulate.face import PUPILS, TEMPLATE
 from migstudy.simulate.render.appearance import Appearance
 from migstudy.simulate.render.face_sculpt import (
-    BROWS, JAW, LIDS, NOSE, OUTER_LIPS, PARTS, brow_half, face_mesh, spline, unroll,
+    BROWS,
+    JAW,
+    LIDS,
+    NOSE,
+    OUTER_LIPS,
+    PARTS,
+    brow_half,
+    face_mesh,
+    spline,
+    unroll,
 )  # fmt: skip
 from migstudy.simulate.render.raster import Primitives, smooth_normals
 

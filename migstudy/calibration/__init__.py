@@ -1,0 +1,1 @@
+"""The simulator beside recordings of real people."""

@@ -1,0 +1,1 @@
+"""Skeletons as graphs: adjacency, normalisation, augmentation and what graph networks eat."""

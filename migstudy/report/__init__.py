@@ -1,0 +1,1 @@
+"""What is shown: tables, published numbers, the README's tables, and the study as one HTML page."""

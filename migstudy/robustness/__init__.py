@@ -1,0 +1,1 @@
+"""Accuracy against the simulator's knobs, and the light classifiers that stand beside the networks."""

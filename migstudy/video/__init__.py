@@ -1,0 +1,1 @@
+"""Video of clips: films decoded at the frames asked for, cut to the person, cached, as tokens."""
