@@ -17,7 +17,7 @@ from migstudy.runs.claims import Claim, Claimed, holder_of
 from migstudy.runs.folder import Run
 from migstudy.runs.state import attempts, mark_failed, note_attempt, seconds_of, state_of
 
-HOLD = "from pathlib import Path; import sys, time\nfrom migstudy import claims\nclaims.Claim.take(Path(sys.argv[1])); time.sleep(600)"
+HOLD = "from pathlib import Path; import sys, time\nfrom migstudy.runs import claims\nclaims.Claim.take(Path(sys.argv[1])); time.sleep(600)"
 
 
 @pytest.fixture
