@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from migstudy.datasets.release_errors import Problem, ReleaseError
+from migstudy.datasets.xlsx_numbers import full_table
 
 _BLANK = ("", "nan", "n/a", "na", "none", "null", "#n/a", "#num!", "#div/0!", "-")
 
@@ -71,6 +72,8 @@ def _xlsx_table(path: Path) -> np.ndarray:
 
     if path.stat().st_size == 0:
         return np.empty((0, 0), np.float32)
+    if (numbers := full_table(path)) is not None:
+        return numbers.astype(np.float32)
     try:
         workbook = CalamineWorkbook.from_path(str(path))
         rows = workbook.get_sheet_by_index(0).to_python(skip_empty_area=False)
