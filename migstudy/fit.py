@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import pandas as pd
@@ -50,12 +51,14 @@ class Task(ABC):
     """A model, its loss and its clips: what the loop trains. Subclasses set `model`, `criterion` and `loader`.
 
     criterion(output, labels) -> (loss, parts to log). loader: shuffled training batches, dicts with a `label`, whose dataset
-    has a settable `epoch` and whose generator is given, see `start_epoch`.
+    has a settable `epoch` and whose generator is given, see `start_epoch`. lr_shares: start of parameters' names -> their
+    learning rate as a share of lr, for parts that were trained before.
     """
 
     model: nn.Module
     criterion: Callable[[ModelOutput, Tensor], tuple[Tensor, dict[str, Tensor]]]
     loader: DataLoader
+    lr_shares: Mapping[str, float] = MappingProxyType({})
 
     @abstractmethod
     def forward(self, model: nn.Module, batch: dict[str, Any]) -> ModelOutput:
@@ -105,7 +108,7 @@ def fit(task: Task, config: Training, folder: Path | None = None, progress: bool
         )
     if accelerator.num_processes > 1 and accelerator.device.type == "cuda":
         task.model = nn.SyncBatchNorm.convert_sync_batchnorm(task.model)
-    optimizer = make_optimizer(config, task.model)
+    optimizer = make_optimizer(config, task.model, task.lr_shares)
     state = _Progress(folder, task.model, optimizer)  # before wrapping: the names stay the model's own
     model, optimizer, batches = accelerator.prepare(task.model, optimizer, task.loader)
     if isinstance(task.criterion, nn.Module):
@@ -142,12 +145,12 @@ def train_epoch(task: Task, config: Training, accelerator, model, optimizer, bat
     steps, sums, seen = len(batches), {}, 0
     for step, batch in enumerate(batches):
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(config, epoch + step / steps)
+            group["lr"] = group.get("share", 1.0) * learning_rate(config, epoch + step / steps)
         output, labels = task.forward(model, batch), batch["label"]
         loss, parts = task.criterion(output, labels)
-        if not torch.isfinite(loss):
+        if not math.isfinite(worst := _shared_sum(loss, accelerator)):  # all stop together: one alone would leave others waiting
             raise FloatingPointError(
-                f"the loss is {loss.item()} in epoch {epoch + 1}, step {step + 1}; lower lr (now {config.lr:g}), or set"
+                f"the loss is {worst} in epoch {epoch + 1}, step {step + 1}; lower lr (now {config.lr:g}), or set"
                 " grad_clip or precision=no; the run goes on from the last epoch"
             )
         accelerator.backward(loss)
@@ -165,6 +168,11 @@ def train_epoch(task: Task, config: Training, accelerator, model, optimizer, bat
     return {name: total / totals[0] for name, total in zip(sums, totals[1:], strict=True)}
 
 
+def _shared_sum(loss: Tensor, accelerator: Accelerator) -> float:
+    """The sum of all processes' losses: finite, in double precision, as long as each is."""
+    return float(accelerator.gather(loss.detach().reshape(1)).double().sum())
+
+
 def shared(loader: DataLoader, accelerator: Accelerator) -> DataLoader:
     """An evaluation loader divided among the processes; with `gather_for_metrics` each clip counts exactly once."""
     return prepare_data_loader(
@@ -179,15 +187,32 @@ def start_epoch(loader: DataLoader, seed: int, epoch: int) -> None:
     torch.manual_seed(seed * 1_000_003 + epoch)
 
 
-def make_optimizer(config: Training, model: nn.Module) -> torch.optim.Optimizer:
-    """SGD with momentum 0.9, or AdamW; weight decay on everything for SGD as PYSKL does, on matrices alone for AdamW."""
-    if config.optimizer in ("sgd", "sgd_nesterov"):
-        nesterov = config.optimizer == "sgd_nesterov"
-        return torch.optim.SGD(model.parameters(), config.lr, 0.9, weight_decay=config.weight_decay, nesterov=nesterov)
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    vectors = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, config.lr, weight_decay=config.weight_decay)
+def make_optimizer(config: Training, model: nn.Module, shares: Mapping[str, float] = MappingProxyType({})) -> torch.optim.Optimizer:
+    """SGD with momentum 0.9, or AdamW; weight decay on everything for SGD as PYSKL does, on matrices alone for AdamW.
+
+    shares: as `Task.lr_shares`; every group knows its own.
+    """
+    groups = []
+    for share, parameters in _by_share(model, shares).items():
+        own = {"lr": share * config.lr, "share": share}
+        if config.optimizer == "adamw":
+            groups.append({"params": [p for p in parameters if p.ndim > 1], **own})
+            groups.append({"params": [p for p in parameters if p.ndim <= 1], **own, "weight_decay": 0.0})
+        else:
+            groups.append({"params": parameters, **own})
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, config.lr, weight_decay=config.weight_decay)
+    nesterov = config.optimizer == "sgd_nesterov"
+    return torch.optim.SGD(groups, config.lr, 0.9, weight_decay=config.weight_decay, nesterov=nesterov)
+
+
+def _by_share(model: nn.Module, shares: Mapping[str, float]) -> dict[float, list[nn.Parameter]]:
+    """Share of the learning rate -> its parameters, the whole rate first."""
+    found: dict[float, list[nn.Parameter]] = {1.0: []}
+    for name, parameter in model.named_parameters():
+        share = next((share for start, share in shares.items() if name.startswith(start)), 1.0)
+        found.setdefault(share, []).append(parameter)
+    return found
 
 
 def learning_rate(config: Training, epoch: float) -> float:

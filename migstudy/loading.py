@@ -134,13 +134,14 @@ def channels(topology: Topology, config: GestureConfig, dimensions: int = 2) -> 
 
 
 def represent(
-    batch: dict, topology: Topology, config: GestureConfig, size: int, mirror: bool = False, train: bool = False
-) -> torch.Tensor:
+    batch: dict, topology: Topology, config: GestureConfig, size: int, mirror: bool = False, train: bool = False,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:  # fmt: skip
     """A batch as the network's input, made on its device, (N * views, ...): heatmaps (C, clip_len, size, size) of joints or
     limbs, coordinates (C, clip_len, V, 1) of a graph, or normalised pictures (3, clip_len, size, size).
 
     The views stand along time in the batch; `mirror` adds the mirror images of all. train: random views of coordinates, drawn
-    from torch's global generator; heatmaps were augmented as coordinates, pictures by their own views, clip by clip.
+    from `generator`, torch's global one by default; heatmaps were augmented as coordinates, pictures by their own views, clip by clip.
     """
     config = config.resolved()
     if config.on_rgb:
@@ -151,7 +152,7 @@ def represent(
         each_frame = {"auto": None, "frame": True, "clip": False}[config.center]
         return graph_input(
             batch, topology, config.clip_len, config.stream, each_frame=each_frame, augmentation=how if train else None,
-            mirror=mirror,
+            generator=generator, mirror=mirror,
         )  # fmt: skip
     return _heatmaps(batch, topology, config, size, mirror)
 
