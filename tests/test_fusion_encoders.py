@@ -16,6 +16,7 @@ from migstudy.graphs.tokens import graph_tokens, shown_steps
 from migstudy.loading import eval_loader, represent
 from migstudy.models import create_model
 from migstudy.runs.folder import RUNNER, finished_runs
+from migstudy.runs.inner import load_encoder
 from migstudy.train import train
 
 SMALL = ((8, 8, 8), (3, 3, 3), (4, 4, 4))
@@ -83,7 +84,7 @@ def test_tokens_are_the_networks_own_and_extracted_once(toy, trained_here, monke
         joint = data.modalities["joint"]
         assert joint.grid == (2, places) and joint.shape == (2 * places, 16) and not joint.class_token
         assert data.shared["token_dims"] == {"bone": 16, "joint": 16} and data.encoders["bone"] == runs["bone"].id
-        model, own = encoders.load_encoder(runs["joint"]), encoders.encoder_configs(config)["joint"]
+        model, own = load_encoder(runs["joint"]), encoders.encoder_configs(config)["joint"]
         batch = next(iter(eval_loader(clips.test, own)))
         with torch.inference_mode():
             expected = model(represent(batch, clips.topology, own, own.test_size)).tokens
