@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from migstudy.clips import Clip, ClipSet
 from migstudy.config.emotion import NEEDS, EmotionConfig
+from migstudy.config.gesture import GestureConfig
+from migstudy.emotion import encoder_people
 from migstudy.emotion import encoders as emotion_encoders
 from migstudy.emotion.data import EmotionData, window_edges, window_id
 from migstudy.emotion.identity_probe import identity_probe
@@ -110,21 +112,30 @@ def test_runs_that_are_given_must_be_finished_and_fit(tmp_path):
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_an_encoder_that_knows_a_test_person_is_refused(tmp_path, monkeypatch, split):
     """Whether the person taught it or chose its epoch, and in whatever video."""
-    run = fake_run(tmp_path / "run")
+    config = GestureConfig(profile="smoke", data="here")
     rows = [("1", "a", 0, "train"), ("2", "b", 1, "train"), ("3", "c", 1, "test")]
     table = pd.DataFrame(rows, columns=["video", "subject", "label", "split"])
     data = SimpleNamespace(root=tmp_path, videos=SimulatedVideos(table, KEY))
     parts = {name: pd.DataFrame({"video": ["8"], "subject": ["a"]}) for name in ("train", "val")}
     seen = SimpleNamespace(**{name: SimpleNamespace(index=index) for name, index in parts.items()})
-    monkeypatch.setattr(emotion_encoders, "open_data", lambda config: seen)
-    monkeypatch.setattr(emotion_encoders, "data_path", lambda data, profile: tmp_path)
-    emotion_encoders.check_people(run, data)
+    monkeypatch.setattr(encoder_people, "open_data", lambda config: seen)
+    monkeypatch.setattr(encoder_people, "data_path", lambda data, profile: tmp_path)
+    assert encoder_people.people_known(config, data, "the run") == 1
     getattr(seen, split).index = pd.DataFrame({"video": ["9"], "subject": ["c"]})
-    with pytest.raises(ProtocolError, match="1 test people"):
-        emotion_encoders.check_people(run, data)
+    with pytest.raises(ProtocolError, match="the run learns from 1 test people"):
+        encoder_people.people_known(config, data, "the run")
     getattr(seen, split).index = pd.DataFrame({"video": ["3"], "subject": [""]})
     with pytest.raises(ProtocolError, match="1 test videos"):
-        emotion_encoders.check_people(run, data)
+        encoder_people.people_known(config, data, "the run")
+    monkeypatch.setattr(encoder_people, "data_path", lambda data, profile: tmp_path / "elsewhere")
+    with pytest.raises(ProtocolError, match="1 test videos"):  # a copy of the release, known by the video
+        encoder_people.people_known(config, data, "the run")
+    getattr(seen, split).index = pd.DataFrame({"video": ["1", "9"], "subject": ["a", "c"]})
+    with pytest.raises(ProtocolError, match="1 test people"):
+        encoder_people.people_known(config, data, "the run")
+    for name in ("train", "val"):
+        getattr(seen, name).index = pd.DataFrame({"video": ["9"], "subject": ["c"]})
+    assert encoder_people.people_known(config, data, "the run") == 0, "somebody else is called c too"
 
 
 def test_encoders_learn_from_people_of_their_own():

@@ -8,9 +8,11 @@ from sklearn import metrics as sk
 
 from migstudy.emotion.answers import gather
 from migstudy.emotion.binary_metrics import choose_threshold
-from migstudy.emotion.evaluate import compare_emotion, emotion_table, evaluate_emotion, readable_emotion
+from migstudy.emotion.binary_power import detectable_difference
+from migstudy.emotion.evaluate import compare_emotion, emotion_table, evaluate_emotion
 from migstudy.emotion.folds import cross_validation_folds, inner_validation
 from migstudy.emotion.protocols import ProtocolError
+from migstudy.emotion.readable import readable_emotion
 from migstudy.emotion.scaling import PlattScaling, TemperatureScaling
 from migstudy.emotion.scores import combine_emotion_scores, make_emotion_scores
 from migstudy.emotion.small_sample import subject_interval
@@ -125,6 +127,26 @@ def test_table_has_a_row_a_model_and_the_note(scores, result):
     assert table.attrs["protocol"] == KEY and "differ in the rightness of" in table.attrs["note"]
     shown = readable_emotion(table)
     assert shown.shape == (3, 10) and "±" in shown["AUC"][1] and "[" in shown["AUC"][0] and "nan" not in shown.to_string()
+
+
+def test_the_note_counts_from_the_commoner_result_and_says_what_encoders_saw(scores, result):
+    lost = scores[(scores["label"] == 0) | ~scores["video"].isin(scores.query("split == 'test'")["video"].iloc[:10])]
+    uneven = evaluate_emotion(lost, **QUICK)
+    assert uneven["majority"] > 0.55 and f"above always the commoner result, {uneven['majority']:.1%}" in uneven["note"]
+    least = detectable_difference(uneven["n_videos"], "chance", uneven["majority"], effect=uneven["mdd"]["design_effect"])
+    assert uneven["mdd"]["chance"] == least
+    note = lambda **told: emotion_table({"face": result, "context": result}, **told, **QUICK).attrs["note"]
+    assert note(encoders={"face": "Seen.", "context": "Seen."}).endswith(". Seen.")
+    assert note(encoders={"context": "Seen."}).endswith(" context: Seen.")
+    assert "other people" in emotion_table({"face": result | {"encoders": "Of other people."}}).attrs["note"]
+
+
+def test_p_values_that_are_not_exact_are_marked(result):
+    exact = readable_emotion(emotion_table({"a": result}))
+    crossed = readable_emotion(emotion_table({"a": evaluate_emotion(cross_validated(1), **QUICK)}))
+    columns = [column for column in exact if column.startswith("p,")]
+    assert len(columns) == 2 and not exact[columns].map(lambda cell: "≈" in cell).any(axis=None)
+    assert crossed[columns].map(lambda cell: cell.startswith("≈ ")).all(axis=None)
 
 
 def test_tables_and_comparisons_keep_to_one_protocol_and_one_set_of_videos(scores, result):

@@ -13,11 +13,14 @@ from toy_emotion import ToyWindows, toy_emotion, toy_events, toy_features
 
 from migstudy.config.emotion import NEEDS, EmotionConfig
 from migstudy.emotion import train as te
+from migstudy.emotion.answers import gather
+from migstudy.emotion.binary_metrics import choose_threshold
 from migstudy.emotion.features import StepTokens, video_embedding
 from migstudy.emotion.gesture_evidence import GestureModel, evidence
 from migstudy.emotion.loading import SegmentDataset
 from migstudy.emotion.report import evidence_figure, telling_videos
 from migstudy.emotion.scores import load_emotion_scores
+from migstudy.figures import draw_emotion_forest
 from migstudy.models import create_model
 from migstudy.runs.folder import Run
 
@@ -26,7 +29,7 @@ from migstudy.runs.folder import Run
 def one_thread_and_quick_measures(monkeypatch):
     torch.set_num_threads(1)
     monkeypatch.setattr(te, "fit_gesture_model", partial(te.fit_gesture_model, strengths=(0.1, 1.0), folds=2))
-    monkeypatch.setattr(te, "measure", lambda scores, data: {"source": data.source})
+    monkeypatch.setattr(te, "measure", lambda scores, data, saw: {"source": data.source, "saw": saw})
 
 
 def config_of(folder, model="face", **changes) -> EmotionConfig:
@@ -58,6 +61,41 @@ def test_every_model_goes_through_the_same_call(tmp_path, model):
     assert run.path(weights).is_file() and not run.path("checkpoint.pt").exists()
     assert pd.read_csv(run.path("folds.csv"))["fold"].tolist() == [0, 1]
     assert json.loads(run.path("metrics.json").read_text())["encoders"] == dict.fromkeys(NEEDS[model], "toy")
+
+
+def test_the_tests_threshold_comes_from_one_models_answers_to_people_it_held_out(tmp_path):
+    """Of one repeat, as a test video is answered: the mean of several models would vary less than what it is to scale."""
+    run, scores = trained(tmp_path / "run", "gesture_logistic", 1.0, repeats=2)
+    held = scores.query("fold >= 0 and split == 'test'")
+    first, second = (held[held["repeat"] == repeat].sort_values("video")["logit"].to_numpy() for repeat in (0, 1))
+    val = scores.query("fold < 0 and split == 'val'").sort_values("video")
+    assert np.array_equal(val["logit"], first) and not np.allclose(first, second)
+    known, test = set(val["subject"]), set(scores.query("fold < 0 and split == 'test'")["subject"])
+    assert known == {f"train {i}" for i in range(8)} and not known & test
+    cut = gather(scores[scores["fold"] < 0]).answers.thresholds
+    assert cut.min() == cut.max() == choose_threshold(val["label"].to_numpy(), val["probability"].to_numpy())
+
+
+def test_a_runs_numbers_say_what_its_encoders_saw(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    scores = trained(tmp_path / "run", "gesture_logistic", 1.0, folds=2)[1]
+    quick = partial(te.evaluate_emotion, n_permutations=50, n_boot=5)
+    monkeypatch.setattr(te, "evaluate_emotion", quick)
+    found = te.measure(scores, toy_emotion(), {"gesture": 8})
+    assert found["encoders_saw"] == {"gesture": 8} and found["cross_validation"]["optimistic"] and not found["test"]["optimistic"]
+    assert "gesture from 8 of these 8): cross-validation is optimistic, the test part is not" in found["cross_validation"]["encoders"]
+    others = "Encoders learned from other people than these, and from no result."
+    assert found["test"]["encoders"] == others
+    apart = te.measure(scores, toy_emotion(), {"gesture": 0})["cross_validation"]
+    assert apart["encoders"] == others and not apart["optimistic"]
+    given = te.measure(scores, toy_emotion(), {"face": None})["cross_validation"]
+    assert given["encoders"] == "Whom the given encoder of face learned from is not known."
+    assert "optimistic: encoders were trained on these people" in words(draw_emotion_forest({"m": found["cross_validation"]}, "toy"))
+    assert "optimistic" not in words(draw_emotion_forest({"m": found["test"]}, "toy"))
+
+
+def words(figure):
+    return " ".join(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
 
 
 def test_what_shows_is_learned_and_shuffled_results_are_not(tmp_path):

@@ -68,21 +68,23 @@ def discordant_share(a: Answers, b: Answers) -> float:
 
 def mdd_note(
     n_videos: int, n_subjects: int, discordant: float | None = None, effect: float = 1.0, base: float = 0.5,
-    power: float = 0.8, alpha: float = 0.05,
+    power: float = 0.8, alpha: float = 0.05, majority: float = 0.5,
 ) -> str:  # fmt: skip
     """One sentence for under a table: which differences of accuracy these videos can show, against chance and between models.
 
-    Arguments as of `detectable_difference`; base: accuracy of the models compared (chance is 0.5).
+    Arguments as of `detectable_difference`; base: accuracy of the models compared; majority: of always answering the commoner
+    result, which is what a model without knowledge reaches.
     """
     shared = {"effect": effect, "power": power, "alpha": alpha}
-    chance = detectable_difference(n_videos, "chance", 0.5, **shared)
+    chance = detectable_difference(n_videos, "chance", majority, **shared)
     paired = detectable_difference(n_videos, "paired", base, discordant, **shared)
     apart = detectable_difference(n_videos, "unpaired", base, **shared)
     models = "err independently" if discordant is None else f"differ in the rightness of {discordant:.0%}"
+    above = "chance" if majority == 0.5 else f"always the commoner result, {majority:.1%}"
     people = f" (design effect of people {effect:.2f})" if effect > 1 else ""
     return (
         f"Minimum detectable difference of accuracy, {n_videos} videos of {n_subjects} people{people}, power {power:.0%}, "
-        f"level {alpha:.0%}: {_points(chance)} above chance (one-sided); {_points(paired)} between two models on these videos "
+        f"level {alpha:.0%}: {_points(chance)} above {above} (one-sided); {_points(paired)} between two models on these videos "
         f"that {models}; {_points(apart)} between models tested on different videos."
     )
 

@@ -18,6 +18,8 @@ from migstudy import paths
 from migstudy.clips import ClipSet
 from migstudy.config.emotion import EmotionConfig
 from migstudy.datasets.content_cache import cache_root
+from migstudy.datasets.release_layout import VIDEO_TABLE
+from migstudy.emotion.folds import cross_validation_folds
 from migstudy.emotion.protocols import EmotionVideos, read_emotion_videos
 
 SIMULATED_SEED, ENCODER_SEED = 1, 2  # another seed has other people; the ordinary simulated release has seed 0
@@ -116,7 +118,8 @@ def open_emotion_data(config: EmotionConfig) -> EmotionData:
     """The configured videos; simulates them first, with the pictures that the model needs, when they are not there yet.
 
     Raises ProtocolError and ReleaseError of `read_emotion_videos` and `read_release`, ValueError for a video of the protocol
-    without skeleton or people without a result in training.
+    without skeleton, people without a result in training or too few of them for the folds, and a test part that `config.final`
+    asks for and that is not there or of one result. Withheld results of it are a note of the videos.
     """
     from migstudy.datasets.imigue import read_release
 
@@ -134,8 +137,33 @@ def open_emotion_data(config: EmotionConfig) -> EmotionData:
     unknown = videos.select("train").query("label < 0 or subject == ''")
     if len(unknown):
         raise ValueError(f"{root}: training video {unknown['video'].iloc[0]} has no result or no subject; complete its table")
+    cross_validation_folds(videos, config.folds, config.repeats, config.seed)  # what cannot be divided is said before training
+    if config.final:
+        videos = replace(videos, notes=(*videos.notes, *_check_test(videos, root)))
     kept = [part.select(video=list(wanted)) for part in (whole, clips)]
     return EmotionData(root, videos, *kept, paths.resolve(config.films) if config.films else root)
+
+
+def _check_test(videos: EmotionVideos, root: Path) -> tuple[str, ...]:
+    """What to know of the test part before anything is trained: a note where its results are withheld, as the challenge does."""
+    test, table = videos.table.query("split == 'test'"), root / VIDEO_TABLE
+    if test.empty:
+        raise ValueError(
+            f"{root}: protocol {videos.protocol} has no test videos, so there is nothing to score in the end; fetch the test"
+            " folder, or set final=False to cross-validate the training part alone"
+        )
+    unknown = test[test["label"] < 0]
+    if len(unknown):
+        return (
+            f"{len(unknown)} of {len(test)} test videos ({unknown['video'].iloc[0]} first) have no result in {table}, or the"
+            " protocol withholds it: the test part is scored, but not evaluated; only cross-validation is",
+        )
+    if test["label"].nunique() < 2:
+        raise ValueError(
+            f"{table}: all {len(test)} test videos of protocol {videos.protocol} have one result, so nothing can be measured on"
+            " them; correct the table, or set final=False"
+        )
+    return ()
 
 
 def emotion_root(config: EmotionConfig) -> Path:

@@ -1,14 +1,12 @@
 """What looks at a video before win or lose is asked: encoders of face and context, and a recogniser of micro-gestures.
 
 None of them is ever told a result, and none may have learned from a test person. Those that are not given are trained, as the
-training notebook would, and found again by the next run.
+training notebook would, and found again by the next run: once, not once a fold, see `encoder_people`.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -16,14 +14,14 @@ import pandas as pd
 from migstudy import paths
 from migstudy.config.emotion import EmotionConfig
 from migstudy.config.gesture import GestureConfig
-from migstudy.data import data_path, open_data
 from migstudy.datasets.content_cache import key_of
 from migstudy.emotion.data import ENCODER_SEED, EmotionData, cache_folder, encoder_root, one_at_a_time
-from migstudy.emotion.protocols import ProtocolError, read_emotion_videos
+from migstudy.emotion.encoder_people import people_known, teaching_clips
+from migstudy.emotion.protocols import read_emotion_videos
 from migstudy.faces.encoder import load_face_encoder, train_face_encoder
-from migstudy.models import StudyModel, get_model_class
 from migstudy.models.swinface import SwinFace
-from migstudy.runs.folder import RUNNER, RUNS, Run
+from migstudy.runs.folder import RUNS, Run
+from migstudy.runs.inner import load_encoder, own_runner
 from migstudy.scores import load_scores, make_scores, save_scores
 
 TASK = "03_train_gesture"
@@ -54,37 +52,40 @@ def face_encoder(config: EmotionConfig, data: EmotionData, progress: bool = True
         )
 
 
-def context_run(config: EmotionConfig, data: EmotionData) -> Run:
-    """The finished run of the video model; trained now when there is none: for our simulated videos on simulated people of its
-    own, else on the training people's clips, of whom cross-validation then says too much as far as gestures tell the result.
+def context_run(config: EmotionConfig, data: EmotionData) -> tuple[Run, int]:
+    """The finished run of the video model, and how many of the people cross-validated it learned from.
 
-    Raises ProtocolError when it learned from videos that the protocol tests on.
+    Trained now when there is none: for our simulated videos on simulated people of its own, else on the clips of
+    `encoder_people.teaching_clips`. Raises ProtocolError, before any training, where it would learn from a test person.
     """
     config = config.resolved()
     if config.context_run:
-        run = given_run(config.context_run, ("mvit",))
-    else:
-        root = encoder_root(config, "context") if config.data == "simulator" else data.root
-        options = {
-            "profile": config.profile, "data": _as_given(root), "films": config.films, "model": "mvit",
-            "seed": str(config.encoder_seed),
-        }  # fmt: skip
-        run = find_or_train(options | ({"epochs": str(config.context_epochs)} if config.context_epochs else {}))
-    check_people(run, data)
-    return run
+        return _checked(given_run(config.context_run, ("mvit",)), data)
+    own = config.data == "simulator"
+    options = {
+        "profile": config.profile, "data": _as_given(encoder_root(config, "context") if own else teaching_clips(data)),
+        "films": config.films if own else _as_given(data.films), "model": "mvit", "seed": str(config.encoder_seed),
+    }  # fmt: skip
+    return _trained(options | ({"epochs": str(config.context_epochs)} if config.context_epochs else {}), data)
 
 
-def gesture_run(config: EmotionConfig, data: EmotionData) -> Run:
-    """The finished run of the recogniser of micro-gestures; trained now when there is none. Raises as `context_run`."""
+def gesture_run(config: EmotionConfig, data: EmotionData) -> tuple[Run, int]:
+    """The same of the recogniser of micro-gestures."""
     config = config.resolved()
     if config.gesture_run:
-        run = given_run(config.gesture_run, ("posec3d", "stgcn", "agcn", "ctrgcn"))
-    else:
-        others = config.gesture_data or ("simulator" if config.data == "simulator" else _as_given(data.root))
-        options = {"profile": config.profile, "data": others, "model": config.gesture_model, "seed": str(config.encoder_seed)}
-        run = find_or_train(options)
-    check_people(run, data)
-    return run
+        return _checked(given_run(config.gesture_run, ("posec3d", "stgcn", "agcn", "ctrgcn")), data)
+    others = config.gesture_data or ("simulator" if config.data == "simulator" else _as_given(teaching_clips(data)))
+    options = {"profile": config.profile, "data": others, "model": config.gesture_model, "seed": str(config.encoder_seed)}
+    return _trained(options, data)
+
+
+def _checked(run: Run, data: EmotionData) -> tuple[Run, int]:
+    return run, people_known(config_of(run), data, str(run.folder))
+
+
+def _trained(options: Mapping[str, str], data: EmotionData) -> tuple[Run, int]:
+    known = people_known(GestureConfig.from_strings(options), data, f"an encoder trained on {options['data']}")
+    return find_or_train(options), known
 
 
 def given_run(name: str, models: tuple[str, ...]) -> Run:
@@ -105,26 +106,6 @@ def config_of(run: Run) -> GestureConfig:
     return GestureConfig.from_namespace(run.read_json("params.json")["params"]).resolved()
 
 
-def check_people(run: Run, data: EmotionData) -> None:
-    """ProtocolError when the run learned from, or was selected on, videos or people that the protocol tests on."""
-    config = config_of(run)
-    place = data_path(config.data, config.profile)
-    same = place.resolve() == data.root.resolve()
-    if not same and config.data == "simulator":  # simulated people of another release are other people, whatever their numbers
-        return
-    seen = open_data(config)
-    known = pd.concat([seen.train.index, seen.val.index])
-    test = data.videos.table.query("split == 'test'")
-    bad = sorted(set(test["video"]) & set(known["video"]))
-    bad_people = sorted((set(test["subject"]) & set(known["subject"])) - {""}) if same else []  # elsewhere, names say nothing
-    if bad or bad_people:
-        what = f"{len(bad)} test videos ({bad[0]} first)" if bad else f"{len(bad_people)} test people ({bad_people[0]} first)"
-        raise ProtocolError(
-            f"{run.folder} learned from {what} of protocol {data.videos.protocol}; give a run whose training part holds none of"
-            " them, or another protocol"
-        )
-
-
 def find_or_train(options: Mapping[str, str]) -> Run:
     """The finished run of `migstudy run 03` with these options; trained now, in a process of its own, when there is none.
 
@@ -137,16 +118,11 @@ def find_or_train(options: Mapping[str, str]) -> Run:
     run = run_of_config(GestureConfig.from_strings(options).resolved())
     with one_at_a_time(run.id):
         if not run.done:
-            with _own_runner():
+            with own_runner():
                 failed = run_cells(TASK, [dict(options)], 1, "encoder")
             if failed:
                 raise RuntimeError(f"the encoder {dict(options)} could not be trained: {failed[0][1]}")
     return run
-
-
-def load_encoder(run: Run) -> StudyModel:
-    """A finished run's network with its weights, in eval mode."""
-    return get_model_class(run.read_json("params.json")["params"]["model"]).from_pretrained(run.folder).eval()
 
 
 def recognised_gestures(run: Run, data: EmotionData) -> pd.DataFrame:
@@ -171,14 +147,3 @@ def _as_given(root: Path) -> str:
     """A path as a parameter: relative to the project where it lies in it, so that a run's id is the same on every machine."""
     home = paths.project_root().resolve()
     return root.resolve().relative_to(home).as_posix() if root.resolve().is_relative_to(home) else str(root)
-
-
-@contextmanager
-def _own_runner() -> Iterator[None]:
-    """A run that is trained from inside a notebook has a runner of its own, which marks it finished."""
-    mark = os.environ.pop(RUNNER, None)
-    try:
-        yield
-    finally:
-        if mark is not None:
-            os.environ[RUNNER] = mark

@@ -35,10 +35,11 @@ TESTED = ("balanced_accuracy", "auc", "accuracy")
 HEADLINE = ("balanced_accuracy", "auc", "accuracy", "macro_f1", "brier")
 CROSS_VALIDATED = (
     "Answers of cross-validation share their chance: intervals over people are too short and p-values by exchanged results too"
-    " small there."
+    " small there, hence approximate (≈)."
 )
-SELECTED_ON = "Validation videos chose what is evaluated on them: values are too good and p-values too small."
+SELECTED_ON = "Validation videos chose what is evaluated on them: values are too good and p-values too small (≈)."
 COVERAGES = (0.5, 0.7, 0.9)
+ENDINGS = {"": "value", " low": "low", " high": "high", " sd": "sd"}
 _GRID = np.linspace(0, 1, 41)
 
 
@@ -57,8 +58,8 @@ def evaluate_emotion(
     chance_is_exact (for split "test" without cross-validation, see `small_sample.chance_test`); calibration {raw, temperature,
     platt: {brier, log_loss, ece_mass, ece_width, ece_expected, ece_p}}, the last two by results drawn from the probabilities;
     reliability, risk_coverage, roc: curves with bounds; histogram: lost and won videos by tenths of the probability; selective
-    {aurc, best, nothing, accuracy_at}; subjects {accuracy of each, and its spread}; mdd and note: what can be detected. Raises
-    ValueError as `gather`.
+    {aurc, best, nothing, accuracy_at}; subjects {accuracy of each, and its spread}; mdd and note: what can be detected, that
+    against chance above `majority`. Raises ValueError as `gather`.
     """
     found = gather(scores, split, threshold)
     answers, labels = found.answers, found.answers.labels
@@ -66,7 +67,7 @@ def evaluate_emotion(
         raise ValueError(f"all {len(labels)} {split} videos have one result; evaluate videos that were won and lost")
     rng = np.random.default_rng(seed)
     accuracy = float(mean_metric(answers, "accuracy"))
-    right = accuracy * len(labels)
+    right, majority = accuracy * len(labels), float(max(labels.mean(), 1 - labels.mean()))
     tests = {name: chance_test(answers, name, unit, n_permutations, rng) for name in TESTED}
     people, effect = int(answers.clusters.max()) + 1, design_effect(answers)
     return {
@@ -80,7 +81,7 @@ def evaluate_emotion(
         },
         "metrics": {name: _with_interval(answers, name, confidence) for name in b.METRICS},
         "accuracy_wilson": [float(x) for x in wilson_interval(right, len(labels), confidence)[1:]],
-        "majority": float(max(labels.mean(), 1 - labels.mean())),
+        "majority": majority,
         "unit": unit,
         "chance": {
             name: {"p": t.p_value, "low": t.low, "high": t.high, "n": t.n, "arrangements": t.arrangements}
@@ -95,12 +96,12 @@ def evaluate_emotion(
         "selective": _selective(answers),
         "subjects": _by_subject(found),
         "mdd": {
-            "chance": _number(detectable_difference(len(labels), "chance", effect=effect)),
+            "chance": _number(detectable_difference(len(labels), "chance", majority, effect=effect)),
             "paired": _number(detectable_difference(len(labels), "paired", _inside(accuracy), effect=effect)),
             "unpaired": _number(detectable_difference(len(labels), "unpaired", _inside(accuracy), effect=effect)),
             "design_effect": effect,
         },
-        "note": mdd_note(len(labels), people, None, effect, _inside(accuracy)),
+        "note": mdd_note(len(labels), people, None, effect, _inside(accuracy), majority=majority),
     }  # fmt: skip
 
 
@@ -127,12 +128,16 @@ def compare_emotion(scores_a: Scores, scores_b: Scores, metric: str = "auc", spl
     }  # fmt: skip
 
 
-def emotion_table(models: Mapping[str, Scores | dict], **options) -> pd.DataFrame:
+def emotion_table(
+    models: Mapping[str, Scores | dict], encoders: Mapping[str, str] | None = None, **options
+) -> pd.DataFrame:  # fmt: skip
     """One row a model: its metrics with intervals, the permutation p, and, in `attrs["note"]`, what the videos can show.
 
-    models: name -> score tables, or a result of `evaluate_emotion`; all of one protocol. Columns: model, runs; of each of
-    `HEADLINE` and "ece" its value, `... low`, `... high`, `... sd` (shares); `p balanced_accuracy`, `p auc` and the same with
-    Holm's correction over models, `p ... holm`. options: of `evaluate_emotion`. Raises ProtocolError where protocols differ.
+    models: name -> score tables, or a result of `evaluate_emotion`; all of one protocol. encoders: name -> what a reader must
+    know of its encoders (`encoder_people.encoder_note`), for the note. Columns: model, runs; of each of `HEADLINE` and "ece"
+    its value, `... low`, `... high`, `... sd` (shares); `p balanced_accuracy`, `p auc` and the same with Holm's correction over
+    models, `p ... holm`; exact: whether the p-values are, or approximate as the note says. options: of `evaluate_emotion`.
+    Raises ProtocolError where protocols differ.
     """
     import pandas as pd
 
@@ -148,9 +153,10 @@ def emotion_table(models: Mapping[str, Scores | dict], **options) -> pd.DataFram
     for name, result in results.items():
         row = {"model": name, "runs": result["n_runs"]}
         for metric in HEADLINE:
-            row |= {metric + ending: result["metrics"][metric][key] for ending, key in _ENDINGS.items()}
+            row |= {metric + ending: result["metrics"][metric][key] for ending, key in ENDINGS.items()}
         row["ece"] = result["calibration"]["raw"]["ece_mass"]
-        rows.append(row | {f"p {metric}": result["chance"][metric]["p"] for metric in TESTED[:2]})
+        row |= {f"p {metric}": result["chance"][metric]["p"] for metric in TESTED[:2]}
+        rows.append(row | {"exact": result["chance_is_exact"]})
     table = pd.DataFrame(rows)
     for metric in TESTED[:2]:
         table[f"p {metric} holm"] = holm(table[f"p {metric}"])
@@ -159,36 +165,25 @@ def emotion_table(models: Mapping[str, Scores | dict], **options) -> pd.DataFram
     differ = [discordant_share(one, two) for i, one in enumerate(pairs) for two in pairs[:i]]
     base = _inside(float(np.mean([r["metrics"]["accuracy"]["value"] for r in results.values()])))
     effect = max(r["mdd"]["design_effect"] for r in results.values())
-    note = mdd_note(first["n_videos"], first["n_subjects"], float(np.median(differ)) if differ else None, effect, base)
+    note = mdd_note(
+        first["n_videos"], first["n_subjects"], float(np.median(differ)) if differ else None, effect, base,
+        majority=first["majority"],
+    )  # fmt: skip
     if not first["chance_is_exact"]:
         note += f" {CROSS_VALIDATED if first['cross_validated'] else SELECTED_ON}"
+    note += _of_encoders({name: r.get("encoders", "") for name, r in results.items()} | dict(encoders or {}))
     table.attrs = {"protocol": first["protocol"], "note": note}
     return table
 
 
-def readable_emotion(table: pd.DataFrame) -> pd.DataFrame:
-    """An `emotion_table` for people: percent [95 % interval over people] ± sd of runs, p by exchanged results."""
-    shown = table[["model", "runs"]].copy()
-    for metric in HEADLINE:
-        shown[b.NAMES[metric]] = [_cell(row, metric) for row in table.to_dict("records")]
-    shown["ECE"] = [f"{100 * value:.1f}" for value in table["ece"]]
-    for metric in TESTED[:2]:
-        pairs = zip(table[f"p {metric}"], table[f"p {metric} holm"], strict=True)
-        shown[f"p, {b.NAMES[metric]} (Holm)"] = [f"{_p(p)} ({_p(h)})" for p, h in pairs]
-    return shown
-
-
-def _p(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.0005 else "<0.001"
-
-
-_ENDINGS = {"": "value", " low": "low", " high": "high", " sd": "sd"}
-
-
-def _cell(row: Mapping, metric: str) -> str:
-    value, low, high, sd = (row[metric + ending] for ending in _ENDINGS)
-    text = f"{100 * value:.1f}" + ("" if sd is None or np.isnan(sd) else f" ± {100 * sd:.1f}")
-    return text if low is None or np.isnan(low) else f"{text} [{100 * low:.1f}, {100 * high:.1f}]"
+def _of_encoders(notes: Mapping[str, str]) -> str:
+    """What the models' encoders saw, each said once; with the names of the models where they differ."""
+    told: dict[str, list[str]] = {}
+    for name, note in notes.items():
+        if note:
+            told.setdefault(note, []).append(name)
+    alike = len(told) == 1 and len(next(iter(told.values()))) == len(notes)
+    return "".join(f" {note}" if alike else f" {', '.join(names)}: {note}" for note, names in told.items())
 
 
 def _with_interval(answers: Answers, metric: str, confidence: float) -> dict:

@@ -7,7 +7,7 @@ length of the video, and a model on top of them is trained again in seconds.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -24,21 +24,21 @@ from migstudy.emotion.encoders import (
     context_run,
     face_encoder,
     gesture_run,
-    load_encoder,
     recognised_gestures,
 )
 from migstudy.emotion.gesture_sequence import GestureEvents, gesture_tokens
-from migstudy.faces.crops import open_faces
+from migstudy.faces.crops import READY_FOLDER, open_faces
 from migstudy.faces.tokens import FaceSpec, FaceTokens, face_tokens
 from migstudy.graphs.data import graph_input
 from migstudy.models.base import ModelOutput
 from migstudy.models.mvit import MViT
+from migstudy.runs.inner import load_encoder
 from migstudy.token_cache import TokenStore
 from migstudy.video.films import find_films
-from migstudy.video.rgb import RgbSpec, open_rgb_clips
+from migstudy.video.rgb import RgbSpec, check_films, open_rgb_clips
 from migstudy.video.tokens import rgb_tokens
 
-_HELD = 8192  # windows of a modality held in memory, some 20 MB in the quick profile; further ones are read again
+_HELD = 256 * 2**20  # bytes of a modality's windows held in memory, all of the quick profile; further ones are read again
 
 
 class Piece(NamedTuple):
@@ -54,8 +54,9 @@ class WindowTokens(ABC):
     steps: int
     dim: int
 
-    def __init__(self) -> None:
-        self._held = lru_cache(_HELD)(self.read)
+    @cached_property
+    def _held(self) -> Callable[[str, int], Piece]:
+        return lru_cache(max(1, _HELD // (self.steps * (4 * self.dim + 1))))(self.read)
 
     @abstractmethod
     def read(self, video: str, number: int) -> Piece:
@@ -71,7 +72,6 @@ class FaceWindows(WindowTokens):
     """Each window's usable faces, averaged to `steps` tokens in order of time; a face's tokens side by side are one vector."""
 
     def __init__(self, tokens: FaceTokens, data: EmotionData, config: EmotionConfig) -> None:
-        super().__init__()
         self.tokens, self.data, self.seconds = tokens, data, config.window_seconds
         self.steps, self.dim = config.face_steps, int(np.prod(tokens.shape))
 
@@ -90,7 +90,6 @@ class ContextWindows(WindowTokens):
     """The video model's tokens of each window, one a step of time: the mean over the picture."""
 
     def __init__(self, store: TokenStore) -> None:
-        super().__init__()
         self.store, (self.steps, self.dim) = store, store.shape
 
     def read(self, video: str, number: int) -> Piece:
@@ -136,12 +135,14 @@ class SkeletonWindows:
 
 @dataclass(frozen=True)
 class EmotionFeatures:
-    """What the configured model needs, the rest None. encoders: name -> the run, or file, of what looked at the videos."""
+    """What the configured model needs, the rest None. encoders: name -> the run, or file, of what looked at the videos. saw:
+    name -> how many of the people cross-validated its encoder learned from, None where that cannot be known."""
 
     tokens: dict[str, WindowTokens]
     skeleton: SkeletonWindows | None = None
     events: GestureEvents | None = None
     encoders: dict[str, str] = field(default_factory=dict)
+    saw: dict[str, int | None] = field(default_factory=dict)
 
     @cached_property
     def gestures(self) -> dict[str, np.ndarray]:
@@ -151,33 +152,47 @@ class EmotionFeatures:
 def open_features(
     config: EmotionConfig, data: EmotionData, needs: Sequence[str] | None = None, progress: bool = True
 ) -> EmotionFeatures:
-    """The features of the model, taken from the cache or extracted; encoders that are missing are trained first."""
+    """The features of the model, taken from the cache or extracted; encoders that are missing are trained first.
+
+    Raises FilmError for videos without pictures before anything is trained.
+    """
     config = config.resolved()
     torch.set_num_threads(config.threads or torch.get_num_threads())
-    tokens, encoders, skeleton, events = {}, {}, None, None
-    for need in config.needs if needs is None else needs:
+    tokens, encoders, saw, skeleton, events = {}, {}, {}, None, None
+    needs = config.needs if needs is None else needs
+    _check_pictures(needs, data)
+    for need in needs:
         if need == "face":
             tokens[need] = open_face_windows(config, data, progress)
             encoders[need] = config.face_weights or f"stand-in {tokens[need].tokens.store.encoder.hash[:12]}"
+            saw[need] = None if config.face_weights else 0
         elif need == "context":
-            run = context_run(config, data)
+            run, saw[need] = context_run(config, data)
             tokens[need], encoders[need] = open_context_windows(config, data, run, progress), run.id
         elif need == "skeleton":
             skeleton = SkeletonWindows(data, config)
         else:
-            run = gesture_run(config, data)
+            run, saw[need] = gesture_run(config, data)
             scores = recognised_gestures(run, data)
             events = GestureEvents.from_scores(scores, data.clips.index, data.whole.fps, data.frames)
             encoders[need] = run.id
-    return EmotionFeatures(tokens, skeleton, events, encoders)
+    return EmotionFeatures(tokens, skeleton, events, encoders, saw)
+
+
+def _check_pictures(needs: Sequence[str], data: EmotionData) -> None:
+    """FilmError naming the videos of the protocol, those of its test part among them, whose pictures are missing."""
+    ready = (data.root / READY_FOLDER).is_dir()
+    if "context" in needs or ("face" in needs and not ready):
+        check_films(find_films(data.films), data.whole)
+    if "face" in needs and ready:
+        check_films({path.stem: path for path in (data.root / READY_FOLDER).glob("*.mp4")}, data.whole)
 
 
 def open_face_windows(config: EmotionConfig, data: EmotionData, progress: bool = True) -> FaceWindows:
     """The face encoder's tokens of all videos."""
+    place = data.root if (data.root / READY_FOLDER).is_dir() else data.films
+    faces = open_faces(place, data.whole, videos=list(data.frames), cache=cache_folder())  # what is amiss is said before training
     model = face_encoder(config, data, progress)
-    faces = open_faces(
-        data.root if (data.root / "faces").is_dir() else data.films, data.whole, videos=list(data.frames), cache=cache_folder()
-    )
     spec = FaceSpec(step=max(1, round(data.whole.fps / config.face_rate)))
     with one_at_a_time(f"faces-{data.fingerprint[:16]}"):
         tokens = face_tokens(model, faces, spec, cache=cache_folder(), progress=progress)

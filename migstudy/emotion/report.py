@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,14 +25,19 @@ if TYPE_CHECKING:
     from migstudy.emotion.features import EmotionFeatures
 
 TASK = "05_train_emotion"
+EFFECTS = (0.0, 2.0)
 LEGEND = (
-    "Percent ± sd of seeds [95 % interval over people]; effect: size of what a result changes in the simulator; p: against chance,"
-    " by exchanged results, in brackets after Holm's correction over the models of an effect."
+    "Percent ± sd of seeds [95 % interval over people]; p: against chance, by exchanged results, in brackets after Holm's"
+    " correction over the models of an effect."
+)
+EFFECT_LEGEND = (
+    "Effect: size of what a result changes in the simulator. At 1, its default, the small stand-in encoders find nothing that"
+    " can be told from chance; the study therefore sets 2 beside 0, so the size of what is found here is the simulator's, not iMiGUE's."
 )
 
 
 def emotion_cells(
-    profile: str, effects: Sequence[float] = (0.0, 1.0), models: Sequence[str] = tuple(NEEDS), seeds: Sequence[int] = (0,)
+    profile: str, effects: Sequence[float] = EFFECTS, models: Sequence[str] = tuple(NEEDS), seeds: Sequence[int] = (0,)
 ) -> list[dict[str, str]]:
     """Options of `migstudy run 05` for every model, effect and seed, those of one effect together."""
     return [
@@ -43,14 +48,25 @@ def emotion_cells(
 
 def emotion_runs(config: EmotionConfig) -> dict[str, list[Run]]:
     """Model -> its finished runs, one a seed, that asked what this configuration asks, model, seed and final aside."""
-    free = ("model", "seed", "final")
-    asked, found = same_question(_without(config.resolved().to_dict(), free)), {}
-    stored = sorted(finished_runs(task=TASK), key=lambda run: run.read_json("env.json")["started"])
-    for run in stored:
+    found = {(params["model"], params["seed"]): run for params, run in _asked_alike(config, _FREE)}  # of equal ones the newest
+    return {model: [found[key] for key in sorted(found) if key[0] == model] for model in NEEDS if model in {k[0] for k in found}}
+
+
+def finished_effects(config: EmotionConfig) -> tuple[float, ...]:
+    """The sizes of the effect, ascending, of the finished runs that asked what this configuration asks but for it."""
+    return tuple(sorted({params["emotion_effect"] for params, _ in _asked_alike(config, (*_FREE, "emotion_effect"))}))
+
+
+_FREE = ("model", "seed", "final")
+
+
+def _asked_alike(config: EmotionConfig, free: Sequence[str]) -> Iterator[tuple[dict[str, Any], Run]]:
+    """Parameters and folder of the finished runs that differ from a configuration in `free` alone, the oldest first."""
+    asked = same_question(_without(config.resolved().to_dict(), free))
+    for run in sorted(finished_runs(task=TASK), key=lambda run: run.read_json("env.json")["started"]):
         params = params_of(run)
         if same_question(_without(params, free)) == asked:
-            found[params["model"], params["seed"]] = run  # of equal ones the newest
-    return {model: [found[key] for key in sorted(found) if key[0] == model] for model in NEEDS if model in {k[0] for k in found}}
+            yield params, run
 
 
 def _without(params: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -63,18 +79,30 @@ def part_of(run: Run, part: str = "cross_validation") -> pd.DataFrame:
     return scores[scores["fold"] >= 0] if part == "cross_validation" else scores[scores["fold"] < 0]
 
 
-def model_scores(config: EmotionConfig, own: Run | None = None, part: str = "cross_validation") -> dict[str, list[pd.DataFrame]]:
-    """Model -> score tables, one a seed; own: a run under way that counts as finished."""
+def _with_own(config: EmotionConfig, own: Run | None) -> dict[str, list[Run]]:
+    """`emotion_runs`, and a run under way that counts as finished."""
     runs = emotion_runs(config)
     if own is not None:
         mine = [run for run in runs.get(config.model, []) if run.id != own.id and params_of(run)["seed"] != config.seed]
         runs[config.model] = sorted([*mine, own], key=lambda run: params_of(run)["seed"])
-    return {model: [part_of(run, part) for run in found] for model, found in runs.items()}
+    return runs
 
 
 def model_table(config: EmotionConfig, own: Run | None = None, part: str = "cross_validation") -> pd.DataFrame:
-    """`emotion_table` of the models that are finished on the same videos; see `model_scores`. ValueError where none is."""
-    return emotion_table({name.replace("_", " "): tables for name, tables in model_scores(config, own, part).items()})
+    """`emotion_table` of the models that are finished on the same videos; own: a run under way that counts as finished.
+
+    Its note says what the encoders saw. ValueError where no model is.
+    """
+    runs = {model.replace("_", " "): found for model, found in _with_own(config, own).items()}
+    tables = {name: [part_of(run, part) for run in found] for name, found in runs.items()}
+    return emotion_table(tables, {name: encoder_facts_of(found, part)["encoders"] for name, found in runs.items()})
+
+
+def encoder_facts_of(runs: Sequence[Run], part: str = "cross_validation") -> dict[str, Any]:
+    """What runs of one model keep of their encoders, see `encoder_people.encoder_facts`."""
+    kept = [run.read_json("metrics.json").get(part, {}) for run in runs]
+    told = dict.fromkeys(facts.get("encoders", "") for facts in kept)
+    return {"encoders": " ".join(filter(None, told)), "optimistic": any(facts.get("optimistic", False) for facts in kept)}
 
 
 def comparison_table(
@@ -84,31 +112,45 @@ def comparison_table(
 
     Seeds that only one of two models has are left out of the pair.
     """
-    scores, rows = model_scores(config, own, part), []
-    base = against or config.model
-    for name, tables in scores.items():
-        count = min(len(tables), len(scores.get(base, [])))
-        if name != base and count:
-            found = compare_emotion(scores[base][:count], tables[:count], metric)
-            rows.append({"A": base.replace("_", " "), "B": name.replace("_", " "), "metric": metric, "seeds": count, **found})
+    runs = {model: {params_of(run)["seed"]: run for run in found} for model, found in _with_own(config, own).items()}
+    base, rows = against or config.model, []
+    for name, seeds in runs.items():
+        common = sorted(seeds.keys() & runs.get(base, {}).keys())
+        if name != base and common:
+            pair = ([part_of(runs[model][seed], part) for seed in common] for model in (base, name))
+            found = compare_emotion(*pair, metric)
+            words = {"A": base.replace("_", " "), "B": name.replace("_", " "), "metric": metric, "seeds": len(common)}
+            rows.append({**words, **found})
     table = pd.DataFrame(rows)
     if len(table):
         table = table.drop(columns="p_delong").assign(**{"p holm": holm(table["p"])})
     return table.loc[:, ~table.columns.duplicated()]
 
 
-def effect_table(config: EmotionConfig, effects: Sequence[float] = (0.0, 1.0), part: str = "cross_validation") -> pd.DataFrame:
-    """`emotion_table` of every model at every size of the effect, first column `effect`; attrs["note"]: an effect's note each."""
-    tables, notes = [], []
-    for effect in effects:
-        own = replace(config, emotion_effect=effect)
-        if emotion_runs(own):
-            table = model_table(own, part=part)
-            notes.append(f"Effect {effect:g}: {table.attrs['note']}")
-            tables.append(table.assign(effect=effect))
-    if not tables:
+def effect_table(
+    config: EmotionConfig, effects: Sequence[float] | None = None, part: str = "cross_validation"
+) -> pd.DataFrame:  # fmt: skip
+    """`emotion_table` of every model at every size of the effect, first column `effect`; attrs["note"]: an effect's note each.
+
+    effects: None = those that have finished runs. Models that one of them lacks have `runs` 0 there and no numbers. Raises
+    ValueError where no run is finished.
+    """
+    effects = finished_effects(config) if effects is None else effects
+    found = {effect: emotion_runs(replace(config, emotion_effect=effect)) for effect in effects}
+    models = [model.replace("_", " ") for model in NEEDS if any(model in runs for runs in found.values())]
+    if not models:
         raise ValueError(f"no finished runs of {TASK} with these settings; start some with `migstudy run 05 -p emotion_effect=0`")
+    tables, notes = [], []
+    for effect, runs in found.items():
+        if runs:
+            table = model_table(replace(config, emotion_effect=effect), part=part)
+            notes.append(f"Effect {effect:g}: {table.attrs['note']}")
+        else:
+            table = pd.DataFrame({"model": [], "runs": []})
+            notes.append(f"Effect {effect:g}: no finished run.")
+        tables.append(table.set_index("model").reindex(models).reset_index().assign(effect=effect))
     whole = pd.concat(tables, ignore_index=True)
+    whole["runs"] = whole["runs"].fillna(0).astype(int)
     whole.insert(0, "effect", whole.pop("effect"))
     whole.attrs = {"note": "\n".join(notes)}
     return whole
@@ -141,36 +183,48 @@ def telling_videos(scores: pd.DataFrame) -> list[str]:
     return chosen
 
 
-def write_report(config: EmotionConfig, effects: Sequence[float] = (0.0, 1.0), folder: str | Path = "figures") -> list[Path]:
+def write_report(
+    config: EmotionConfig, effects: Sequence[float] | None = None, folder: str | Path = "figures"
+) -> list[Path]:  # fmt: skip
     """Tables of all models and effects, the forest, an evidence timeline and the privacy page, from stored runs alone.
 
-    config: what the runs asked; the figures show its own effect.
+    config: what the runs asked, whatever their effect. effects: of the table, None = those that have finished runs; the figures
+    show the largest that has some.
     """
     from migstudy import figures
     from migstudy.emotion.data import open_emotion_data
-    from migstudy.emotion.evaluate import evaluate_emotion, readable_emotion
+    from migstudy.emotion.evaluate import evaluate_emotion
     from migstudy.emotion.features import open_features
     from migstudy.emotion.identity_probe import probe_table, video_embeddings
+    from migstudy.emotion.readable import readable_emotion
     from migstudy.report.tables import write_table
 
-    runs, written = emotion_runs(config), []
+    table, written = effect_table(config, effects), []
+    config = replace(config, emotion_effect=float(table.loc[table["runs"] > 0, "effect"].max()))
+    runs = emotion_runs(config)
     data = open_emotion_data(replace(config, model="inter_fusion"))
-    ids = [run.id for found in runs.values() for run in found]
-    sources = {"source": data.source, "data_fingerprint": data.fingerprint, "run_ids": ids}
-    table = effect_table(config, effects)
-    shown = readable_emotion(table)
-    shown.insert(0, "effect", table["effect"])
-    titled = sources | {"title": "Win or lose, cross-validated by person"}
-    legend = f"{LEGEND} {table.attrs['note']}".replace("\n", " ")
-    written += write_table(table, "table_emotion", titled, str(folder), shown, legend)
-    results = {f"{m.replace('_', ' ')}": evaluate_emotion([part_of(r) for r in found]) for m, found in runs.items()}
-    written += figures.save_figure(figures.draw_emotion_forest(results, data.source), "emotion_models", folder, sources)
+    ids = {
+        effect: [run.id for found in emotion_runs(replace(config, emotion_effect=effect)).values() for run in found]
+        for effect in table["effect"].unique().tolist()
+    }
+    sources = {"source": data.source, "data_fingerprint": data.fingerprint, "run_ids": ids[config.emotion_effect]}
+    titled = sources | {"title": "Win or lose, cross-validated by person", "run_ids": sum(ids.values(), [])}
+    simulated = config.data == "simulator"
+    legend = f"{LEGEND} {EFFECT_LEGEND * simulated} {table.attrs['note']}".replace("\n", " ").replace("  ", " ")
+    written += write_table(table, "table_emotion", titled, str(folder), readable_emotion(table), legend)
+    results = {
+        model.replace("_", " "): evaluate_emotion([part_of(run) for run in found]) | encoder_facts_of(found)
+        for model, found in runs.items()
+    }
+    title = f"Win or lose, effect {config.emotion_effect:g} of the simulator" if simulated else ""
+    drawn = figures.draw_emotion_forest(results, data.source, title=title)
+    written += figures.save_figure(drawn, "emotion_models", folder, sources)
     needs = tuple(dict.fromkeys(need for model in runs for need in NEEDS[model]))
     features = open_features(config, data, needs)
     probes = probe_table(video_embeddings(config, data, features), data.videos.table["subject"].to_numpy())
     subjects = {name: result["subjects"] for name, result in results.items()}
     written += figures.save_figure(figures.draw_privacy(probes, subjects, data.source), "privacy", folder, sources)
-    if found := runs.get("gesture_logistic"):
-        drawn = evidence_figure(config, data, features, found[0])
-        written += figures.save_figure(drawn, "evidence", folder, {**sources, "run_ids": [found[0].id]})
+    if read := [run for run in runs.get("gesture_logistic", []) if run.path("gesture_model.json").is_file()]:  # final=False: none
+        drawn = evidence_figure(config, data, features, read[0])
+        written += figures.save_figure(drawn, "evidence", folder, {**sources, "run_ids": [read[0].id]})
     return written

@@ -7,7 +7,7 @@ cross-validation: no test video, and no held-out one, decides anything. The loop
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +22,7 @@ from migstudy import paths
 from migstudy.config.emotion import EmotionConfig
 from migstudy.emotion.binary_metrics import auc, balanced_accuracy, log_loss
 from migstudy.emotion.data import EmotionData, open_emotion_data
+from migstudy.emotion.encoder_people import encoder_facts
 from migstudy.emotion.evaluate import evaluate_emotion
 from migstudy.emotion.features import EmotionFeatures, open_features
 from migstudy.emotion.folds import Fold, cross_validation_folds, inner_validation
@@ -60,8 +61,8 @@ def train_emotion(
     run = run or open_emotion_run(config, data)
     if run.path("metrics.json").exists():
         return run
-    features = features or open_features(config, data, progress=progress)
     folds = cross_validation_folds(data.videos, config.folds, config.repeats, config.seed)
+    features = features or open_features(config, data, progress=progress)
     tables, epochs = [], []
     for fold in tqdm(folds, f"{config.model}, folds", disable=not progress, unit="fold"):
         table, epoch = _fold(config, data, features, run, fold)
@@ -73,7 +74,7 @@ def train_emotion(
         tables.append(_final(config, data, features, run, tables, int(np.median([row["epochs"] for row in epochs])), progress))
     scores = combine_emotion_scores(tables)
     save_emotion_scores(scores, run.path("scores.parquet"))
-    run.write_json("metrics.json", measure(scores, data) | {"encoders": features.encoders})
+    run.write_json("metrics.json", measure(scores, data, features.saw) | {"encoders": features.encoders})
     clear(run.folder)
     return run
 
@@ -202,7 +203,8 @@ def _final(
 ) -> pd.DataFrame:  # fmt: skip
     """The model of the whole training part, trained for as many epochs as the folds' median, on the test part.
 
-    Its "val" rows are the training people's answers of cross-validation, the mean of the repeats' log odds.
+    Its "val" rows, which set threshold and temperature, are what one repeat's models said of the training people they held out:
+    one model's mean log odds over segments, as of the test. Means over repeats would vary less than what they are to scale.
     """
     train, test = data.videos.select("train"), data.videos.select("test")
     if config.model == "gesture_logistic":
@@ -215,7 +217,7 @@ def _final(
         fitted = fit(EmotionTask(config, data, features, train, None), about, run.folder, progress)
         fitted.model.save_pretrained(run.folder)
         found = predict(fitted.model, test, data, features, config, fitted.accelerator)
-    held = pd.concat(folds).query("split == 'test'").groupby("video", as_index=False).agg({"logit": "mean"})
+    held = pd.concat(folds).query("split == 'test' and repeat == 0").sort_values("video")
     known = data.rows(held["video"])
     val = make_emotion_scores(known, held["logit"].to_numpy(), data.videos, "val")
     return combine_emotion_scores([val, make_emotion_scores(test, found, data.videos, "test")])
@@ -231,13 +233,18 @@ def _gesture_answers(model, features: EmotionFeatures, rows: pd.DataFrame) -> np
     return logits(model, features.events.of(rows["video"])).loc[rows["video"]].to_numpy()
 
 
-def measure(scores: pd.DataFrame, data: EmotionData) -> dict[str, Any]:
-    """All numbers of a run: `cross_validation` and, where the test results are known, `test`; see `evaluate_emotion`."""
+def measure(scores: pd.DataFrame, data: EmotionData, saw: Mapping[str, int | None] | None = None) -> dict[str, Any]:
+    """All numbers of a run: `cross_validation` and, where the test results are known, `test`; see `evaluate_emotion`.
+
+    saw: whom the encoders learned from, of `EmotionFeatures`; each part says what that means for it, see `encoder_facts`.
+    """
     found: dict[str, Any] = {"source": data.source, "protocol": data.videos.protocol, "notes": list(data.videos.notes)}
-    found["cross_validation"] = evaluate_emotion(scores[scores["fold"] >= 0])
+    saw, people = dict(saw or {}), data.videos.select("train")["subject"].nunique()
+    found["encoders_saw"] = saw
+    found["cross_validation"] = evaluate_emotion(scores[scores["fold"] >= 0]) | encoder_facts(saw, people, "cross_validation")
     own = scores[scores["fold"] < 0]
     if len(own) and (own.query("split == 'test'")["label"] >= 0).all():
-        found["test"] = evaluate_emotion(own)
+        found["test"] = evaluate_emotion(own) | encoder_facts(saw, people, "test")
     return found
 
 

@@ -93,7 +93,8 @@ def open_faces(
     `clips`, whole videos in px (`read_release(unit="video")`), or by `detector`, which `clips` then need not tell; "auto" =
     ready-made crops where there are some and no detector is given. sure: least score of a landmark. videos: ids, of which every
     one must be there; None: all that have a film, and of `clips` where those are given. cache: as in `read_release`.
-    Raises FilmError naming what is missing, or ValueError for clips that are no whole videos in px and a nameless detector.
+    Raises FilmError naming what is missing or not as long as its skeleton, or ValueError for clips that are no whole videos in
+    px and a nameless detector.
     """
     root = Path(root).expanduser().resolve()
     if source not in ("auto", "ready", "film"):
@@ -104,6 +105,7 @@ def open_faces(
     ready = source == "ready" or (source == "auto" and detector is None and folder.is_dir())
     films = {path.stem: path for path in sorted(folder.glob("*.mp4"))} if ready else find_films(root)
     known = None if clips is None else dict(zip(clips.index["video"], clips.index["clip_id"], strict=True))
+    lengths = {} if clips is None or _is_pieces(clips) else dict(zip(clips.index["video"], clips.index["length"], strict=True))
     if not ready and detector is None:
         _check(clips)
     wanted = list(videos) if videos is not None else [video for video in (known or films) if video in films]
@@ -121,9 +123,13 @@ def open_faces(
     found = {}
     for video in sorted(wanted):
         film, content = films[video], hashes[films[video]]
+        with Film(film) as opened:
+            frames, size = len(opened), opened.size
+        length = lengths.get(video, frames)
+        if frames != length if ready else frames < length:
+            fix = "simulate it again with --faces" if ready else "fetch it again"
+            raise FilmError(f"{film} has {frames} frames, the skeleton of video {video} {length}; {fix}, or leave the video out")
         if ready or detector is not None:
-            with Film(film) as opened:
-                frames, size = len(opened), opened.size
             if ready and size != (TEMPLATE_SIZE, TEMPLATE_SIZE):
                 raise FilmError(f"{film} is {size[0]} x {size[1]} px; ready-made crops are {TEMPLATE_SIZE} x {TEMPLATE_SIZE}")
             way = "ready" if ready else _name_of(detector)
@@ -152,8 +158,12 @@ def _check(clips: ClipSet | None) -> None:
         raise ValueError("to cut faces out of films, give the videos' skeletons (clips=), or a detector of five points")
     if clips.units != "px":
         raise ValueError(f"{clips.source!r} is in {clips.units!r}; only skeletons in px say where in a film the face is")
-    if clips.index["video"].duplicated().any() or (clips.index["start"] != 0).any():
+    if _is_pieces(clips):
         raise ValueError(f"{clips.source!r} holds pieces of videos; read whole ones, with read_release(..., unit='video')")
+
+
+def _is_pieces(clips: ClipSet) -> bool:
+    return clips.index["video"].duplicated().any() or (clips.index["start"] != 0).any()
 
 
 def aligned_crop(picture: np.ndarray, matrix: np.ndarray, size: int = TEMPLATE_SIZE) -> np.ndarray:

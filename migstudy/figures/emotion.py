@@ -17,6 +17,7 @@ from matplotlib.ticker import PercentFormatter
 from migstudy.emotion.binary_metrics import NAMES
 from migstudy.emotion.evaluate import TESTED
 from migstudy.emotion.protocols import same_protocol
+from migstudy.emotion.readable import p_words
 from migstudy.figures import style
 
 _SCALED = {"temperature": "temperature", "platt": "Platt"}
@@ -116,10 +117,10 @@ def draw_emotion_forest(
 ) -> Figure:
     """A row a model, a panel a metric: value with its 95 % interval over people, chance, and what lies too near to it.
 
-    The band about chance: of accuracy the differences that so many videos show with less than 80 % power (the largest of the
-    models' minimum detectable differences), of AUC the middle 95 % of exchanged results. Dotted: the accuracy of always
-    answering the commoner result, where that is not a coin's. Filled marks: p < 0.05 by exchanged results. Broad bars: ± one sd
-    of a model's runs. Raises ValueError for a metric that no test against chance was made of.
+    The band about chance: of accuracy the differences from always the commoner result that so many videos show with less than
+    80 % power (the largest of the models' minimum detectable differences), of AUC the middle 95 % of exchanged results. Dotted:
+    the accuracy of always answering the commoner result, where that is not a coin's. Filled marks: p < 0.05 by exchanged
+    results. Broad bars: ± one sd of a model's runs. Raises ValueError for a metric that no test against chance was made of.
     """
     if unknown := sorted(set(metrics) - set(TESTED)):
         raise ValueError(f"no chance is known of {unknown[0]!r}; draw some of {', '.join(TESTED)}")
@@ -222,14 +223,15 @@ def _draw_row(ax: Axes, place: float, result: dict, metric: str) -> None:
         ax.plot([value - found["sd"], value + found["sd"]], [place, place], color=style.BLUE, lw=4, alpha=0.3, zorder=2)
     ax.plot(value, place, "o", color=style.BLUE, mfc=style.BLUE if beats else "white", ms=5, zorder=4)
     told = f"{value:.2f}" if metric == "auc" else f"{100 * value:.0f} %"
-    told += f", p {_p(test['p'])}"
+    told += f", p {'' if result['chance_is_exact'] else '≈ '}{p_words(test['p'])}"
     ax.annotate(told, (1.0, place), (7, 0), textcoords="offset points", va="center", fontsize=7, annotation_clip=False)
 
 
 def _near_chance(results: Mapping[str, dict], metric: str) -> tuple[float, float]:
     if metric != "auc":
-        widest = max(r["mdd"]["chance"] or 0.5 for r in results.values())
-        return 0.5 - widest, 0.5 + widest
+        most = max(r["majority"] for r in results.values())
+        widest = max(r["mdd"]["chance"] or 1 - most for r in results.values())
+        return most - widest, most + widest
     bands = [r["chance"][metric] for r in results.values()]
     return min(band["low"] for band in bands), max(band["high"] for band in bands)
 
@@ -239,14 +241,13 @@ def _band_words(metrics: Sequence[str]) -> str:
     return "; ".join(words + ["AUC: 95 % of exchanged results"] * ("auc" in metrics))
 
 
-def _p(value: float) -> str:
-    return f"{value:.3f}" if value >= 0.0005 else "<0.001"
-
-
 def _told(results: Mapping[str, dict], source: str) -> str:
     first = next(iter(results.values()))
     how = ", cross-validated by person" if first["cross_validated"] else ""
-    return f"{source}; {first['n_videos']} videos of {first['n_subjects']} people{how}" if source.strip() else source
+    known = [name for name, result in results.items() if result.get("optimistic")]
+    whose = "" if len(known) == len(results) else f" of {', '.join(known)}"
+    seen = f"\noptimistic: encoders{whose} were trained on these people" if known else ""
+    return f"{source}; {first['n_videos']} videos of {first['n_subjects']} people{how}{seen}" if source.strip() else source
 
 
 def _checked(results: Mapping[str, dict]) -> Mapping[str, dict]:
