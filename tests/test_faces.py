@@ -207,6 +207,18 @@ def test_faults_are_one_message_with_file_and_fix(tmp_path):
         list(face.crops([0, 20]))
 
 
+def test_films_are_as_long_as_their_skeletons(tmp_path):
+    clips = release(tmp_path / "long", frames=12, videos=("0001",))
+    ready = ready_faces(tmp_path / "ready", videos=("0001",), frames=11)
+    with pytest.raises(FilmError, match=r"0001\.mp4 has 11 frames, the skeleton of video 0001 12; simulate it again with --faces"):
+        open_faces(ready, clips, cache=tmp_path / "cache")
+    release(tmp_path / "short", frames=9, videos=("0001",))
+    with pytest.raises(FilmError, match=r"0001\.mp4 has 9 frames, the skeleton of video 0001 12; fetch it again"):
+        open_faces(tmp_path / "short", clips, cache=tmp_path / "cache")
+    release(tmp_path / "longer", frames=14, videos=("0001",))  # a film may go on behind its skeleton
+    assert open_faces(tmp_path / "longer", clips, cache=tmp_path / "cache")["0001"].frames == 12
+
+
 def test_memory_does_not_grow_with_the_video(tmp_path, monkeypatch):
     """Crops come one at a time: ten times the frames take the same room."""
 

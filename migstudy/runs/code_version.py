@@ -18,8 +18,8 @@ PACKAGE = Path(__file__).parents[1]
 # what only draws or starts others, and what makes data, which the data's fingerprint stands for
 _APART = (
     "figures", "simulate", "report", "sweep", "study", "cli", "results", "comparison", "fusion/tables", "fusion/study",
-    "emotion/report", "robustness/tables", "runs/execute", "runs/kernel", "runs/claims", "runs/interrupts", "runs/state",
-    "runs/listing", "models/__init__",
+    "emotion/report", "emotion/readable", "robustness/tables", "runs/execute", "runs/kernel", "runs/claims", "runs/interrupts",
+    "runs/state", "runs/listing", "models/__init__",
 )  # fmt: skip
 
 

@@ -1,0 +1,84 @@
+"""Tables of stored win/lose runs: whatever effects are there, what is missing, seeds that both models have, what encoders saw."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+from emotion_cases import toy_scores
+
+from migstudy.config.emotion import NEEDS, EmotionConfig
+from migstudy.emotion import evaluate, report
+from migstudy.emotion.readable import readable_emotion
+from migstudy.emotion.scores import save_emotion_scores
+from migstudy.runs.folder import Run, finished_runs
+
+CONFIG = EmotionConfig(profile="smoke")
+
+
+@pytest.fixture
+def stored(tmp_path, monkeypatch):
+    """store(model, effect, seed): a finished run of toy answers, as good as its effect."""
+    monkeypatch.setattr(report, "finished_runs", lambda task: finished_runs(tmp_path, task))
+    monkeypatch.setattr(evaluate, "evaluate_emotion", partial(evaluate.evaluate_emotion, n_permutations=50, n_boot=5))
+
+    def store(model, effect, seed=0, **facts) -> Run:
+        run = Run(tmp_path / f"{model}-{effect:g}-{seed}")
+        run.folder.mkdir()
+        params = EmotionConfig(profile="smoke", model=model, emotion_effect=effect, seed=seed).resolved().to_dict()
+        run.write_json("params.json", {"task": report.TASK, "params": params, "data_fingerprint": f"{effect:g}"})
+        run.write_json("env.json", {"started": f"2026-01-0{1 + seed}"})
+        run.write_json("metrics.json", {"cross_validation": facts})
+        save_emotion_scores(toy_scores(effect, seed=10 * list(NEEDS).index(model) + seed).assign(fold=0), run.path("scores.parquet"))
+        run.finish()
+        return run
+
+    return store
+
+
+def test_the_study_asks_for_every_model_without_and_with_a_large_effect():
+    cells = report.emotion_cells("quick")
+    assert {(cell["model"], cell["emotion_effect"]) for cell in cells} == {(m, e) for m in NEEDS for e in ("0", "2")}
+    assert [EmotionConfig.from_strings(cell).emotion_effect for cell in report.emotion_cells("smoke", (0.5,), ("face",))] == [0.5]
+
+
+def test_the_table_reads_the_effects_that_are_there_and_names_what_is_missing(stored):
+    with pytest.raises(ValueError, match="no finished runs"):
+        report.effect_table(CONFIG)
+    for model, effect in (("face", 0.0), ("context", 0.0), ("face", 3.0)):
+        stored(model, effect)
+    assert report.finished_effects(CONFIG) == (0.0, 3.0)
+    table = report.effect_table(CONFIG)
+    rows = list(table[["effect", "model", "runs"]].itertuples(index=False, name=None))
+    assert rows == [(0.0, "face", 1), (0.0, "context", 1), (3.0, "face", 1), (3.0, "context", 0)]
+    shown = readable_emotion(table)
+    assert list(shown.columns[:3]) == ["effect", "model", "runs"] and (shown.iloc[3, 3:] == "missing").all()
+    assert not shown.iloc[:3].eq("missing").any(axis=None) and "nan" not in shown.to_string().lower()
+    assert table["auc"][2] > table["auc"][0]
+    asked = report.effect_table(CONFIG, (2.0, 3.0))
+    assert asked["runs"].tolist() == [0, 1] and "Effect 2: no finished run." in asked.attrs["note"]
+
+
+def test_models_are_paired_by_the_seeds_that_both_have(stored):
+    runs = {("face", s): stored("face", 0.0, s) for s in (0, 2, 3)} | {("context", s): stored("context", 0.0, s) for s in (1, 2, 3)}
+    config = EmotionConfig(profile="smoke", model="face", emotion_effect=0.0)
+    (row,) = report.comparison_table(config).to_dict("records")
+    assert (row["A"], row["B"], row["seeds"]) == ("face", "context", 2)
+    pair = [[report.part_of(runs[model, seed]) for seed in (2, 3)] for model in ("face", "context")]
+    assert row["effect"] == evaluate.compare_emotion(*pair)["effect"] and np.isfinite(row["p"])
+    stored("attention_mil", 0.0, 7)
+    assert len(report.comparison_table(config)) == 1, "no seed in common"
+
+
+def test_tables_carry_what_the_encoders_of_each_model_saw(stored):
+    stored("face", 0.0, encoders="Known faces.", optimistic=True)
+    stored("context", 0.0, encoders="Other people.", optimistic=False)
+    config = EmotionConfig(profile="smoke", model="face", emotion_effect=0.0)
+    note = report.model_table(config).attrs["note"]
+    assert "face: Known faces." in note and "context: Other people." in note and "share their chance" in note
+    found = report.emotion_runs(config)
+    assert report.encoder_facts_of(found["face"]) == {"encoders": "Known faces.", "optimistic": True}
+    assert json.loads(found["face"][0].path("metrics.json").read_text()) and isinstance(report.effect_table(config), pd.DataFrame)
