@@ -7,11 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from projects import start
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from migstudy.fit import Task, fit, prepare, shared
+from migstudy.fit import Task, fit, make_optimizer, prepare, shared
 from migstudy.models import ModelOutput
 
 STEPS = dict(
@@ -85,6 +86,22 @@ def test_hooks_are_called_around_every_step():
     assert fitted.history[-1]["loss"] < 0.5 * fitted.history[0]["loss"] and fitted.history[-1]["val_top1"] > 0.9
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_parts_learn_at_their_share_of_the_rate(optimizer):
+    config = SimpleNamespace(**{**STEPS, "optimizer": optimizer, "epochs": 1})
+    prepare(config)
+    task = PointTask()
+    task.lr_shares = {"layers.0.": 0.0, "layers.1.": 0.5}
+    before = {name: p.detach().clone() for name, p in task.model.named_parameters()}
+    groups = make_optimizer(config, task.model, task.lr_shares).param_groups
+    own = {id(p): group["lr"] / config.lr for group in groups for p in group["params"]}
+    assert [own[id(p)] for p in task.model.parameters()] == [0, 0, 0.5, 0.5, 1, 1] and len(groups) == (6 if optimizer == "adamw" else 3)
+    fitted = fit(task, config, progress=False)
+    moved = {name: not torch.equal(p, before[name]) for name, p in fitted.model.named_parameters()}
+    assert {name for name in moved if not moved[name]} == {"layers.0.weight", "layers.0.bias"}
+    assert fitted.history[0]["lr"] > 0, "the log names the whole rate"
+
+
 def test_nothing_is_written_where_no_folder_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     _, fitted = learned()
@@ -101,6 +118,14 @@ def test_an_epoch_that_validates_as_undefined_is_never_the_best(monkeypatch):
     monkeypatch.setattr(PointTask, "after_step", lambda self: kept.append(self.model.layers[0].weight.detach().clone()))
     _, fitted = learned()
     assert torch.equal(fitted.model.layers[0].weight, kept[4 * 3 - 1]), "the weights of the third epoch"
+
+
+def test_all_processes_stop_where_one_loss_is_undefined(monkeypatch):
+    """One that stopped alone would leave the others waiting for its gradients."""
+    of_others = iter([0.5, float("inf")])
+    monkeypatch.setattr(Accelerator, "gather", lambda self, loss: torch.cat([loss, torch.tensor([next(of_others)])]))
+    with pytest.raises(FloatingPointError, match="the loss is inf in epoch 1, step 2; lower lr"):
+        learned()
 
 
 def test_two_processes_learn_what_one_learns(tmp_path):
