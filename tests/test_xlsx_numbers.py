@@ -54,6 +54,16 @@ def test_full_tables_are_read_as_by_the_general_reader(tmp_path_factory, data):
     np.testing.assert_allclose(read, general(path), rtol=1e-15)
 
 
+@pytest.mark.parametrize("block", [1, 7, 64, 1000, 1 << 22])
+def test_blocks_change_nothing(tmp_path, monkeypatch, block):
+    monkeypatch.setattr("migstudy.datasets.xlsx_numbers._BLOCK", block)
+    table = np.random.default_rng(0).uniform(0, 1280, (12, 30)).round(3)
+    path = write(tmp_path / "a.xlsx", table)
+    assert np.array_equal(full_table(path), table)
+    assert full_table(edited(path, lambda text: text.replace(b'r="AD11"', b'r="AE11"'))) is None
+    assert full_table(edited(path, lambda text: text.replace(b'<row r="7"', b'<row r="8"').replace(b'7">', b'8">'))) is None
+
+
 def test_decimals_of_a_release_are_read_to_the_last_bit(tmp_path):
     table = np.random.default_rng(0).uniform(0, 1280, (50, 411)).round(3)
     path = write(tmp_path / "a.xlsx", table)
