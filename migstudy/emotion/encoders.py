@@ -20,7 +20,8 @@ from migstudy.emotion.encoder_people import people_known, teaching_clips
 from migstudy.emotion.protocols import read_emotion_videos
 from migstudy.faces.encoder import load_face_encoder, train_face_encoder
 from migstudy.models.swinface import SwinFace
-from migstudy.runs.folder import RUNS, Run
+from migstudy.runs.folder import Run
+from migstudy.runs.given import config_of, given_run
 from migstudy.runs.inner import load_encoder, own_runner
 from migstudy.scores import load_scores, make_scores, save_scores
 
@@ -86,24 +87,6 @@ def _checked(run: Run, data: EmotionData) -> tuple[Run, int]:
 def _trained(options: Mapping[str, str], data: EmotionData) -> tuple[Run, int]:
     known = people_known(GestureConfig.from_strings(options), data, f"an encoder trained on {options['data']}")
     return find_or_train(options), known
-
-
-def given_run(name: str, models: tuple[str, ...]) -> Run:
-    """A finished run of the training notebook by id or folder; raises ValueError for one that is missing, unfinished or unfit."""
-    folder = paths.resolve(RUNS) / name if (paths.resolve(RUNS) / name).is_dir() else paths.resolve(name)
-    run = Run(folder)
-    if not run.done:
-        raise ValueError(f"{folder} holds no finished run; give the id or folder of one of {TASK}, or leave the parameter empty")
-    params = run.read_json("params.json")
-    if params.get("task") != TASK or params["params"]["model"] not in models:
-        what = f"{params.get('task')} with model {params['params'].get('model')}"
-        raise ValueError(f"{folder} is a run of {what}; give one of {TASK} with {' or '.join(models)}")
-    return run
-
-
-def config_of(run: Run) -> GestureConfig:
-    """The parameters that a run of the training notebook was made with."""
-    return GestureConfig.from_namespace(run.read_json("params.json")["params"]).resolved()
 
 
 def find_or_train(options: Mapping[str, str]) -> Run:
