@@ -49,7 +49,8 @@ def test_every_fusion_of_the_configuration_is_a_model():
         ({"fusion": "single_modality"}, "modality='': single_modality looks at one of bone, joint"),
         ({"fusion": "single_modality", "modality": "rgb"}, "modality='rgb'"), ({"modality": "joint"}, "only fusion=single_modality"),
         ({"width": 10, "heads": 4}, "heads=4"), ({"modality_dropout": 1.0}, "modality_dropout"), ({"encoder_seed": -2}, "encoder_seed"),
-        ({"fusion": "attention"}, "fusion"),
+        ({"fusion": "attention"}, "fusion"), ({"video_run": "runs/mine"}, "video_run='runs/mine'.*video_model=mvit"),
+        ({"encoder_lr": -0.1}, "encoder_lr"), ({"encoder_lr": 1.5}, "encoder_lr"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_by_name(options, message):

@@ -15,7 +15,7 @@ from migstudy.fusion.train import fusion_run, train_fusion
 from migstudy.graphs.tokens import graph_tokens, shown_steps
 from migstudy.loading import eval_loader, represent
 from migstudy.models import create_model
-from migstudy.runs.folder import RUNNER, finished_runs
+from migstudy.runs.folder import RUNNER, finished_runs, open_run
 from migstudy.runs.inner import load_encoder
 from migstudy.train import train
 
@@ -138,3 +138,54 @@ def test_gaps_are_where_nobody_is_seen():
         assert "whole" not in shown or sampling == "zero_pad"
         assert not shown["nobody"].any() and shown["late"].any() and not shown["late"].all()
         assert ("short" in shown) == (sampling == "zero_pad")
+
+
+# -- a video model of one's own ------------------------------------------------------------------------------------------
+
+
+def given(folder, model="mvit", fingerprint="these", done=True, **params) -> str:
+    own = GestureConfig(profile="smoke", model=model, **params).resolved()
+    run = open_run("03_train_gesture", own.to_dict(), fingerprint, str(folder))
+    if done:
+        run.finish()
+    return str(folder)
+
+
+def watching(run: str, **changes):
+    return fusing(video_model="mvit", video_run=run, **changes)
+
+
+def test_a_video_model_of_ones_own_takes_the_place_of_a_trained_one(project, monkeypatch):
+    config = watching(given(project / "mine", batch_size=3, data="elsewhere", clip_len=6, topology="native"), encoder_seed=4)
+    assert {*encoders.encoder_cells(config)} == {"bone", "joint"}
+    assert encoders.encoder_runs(config, "these")["rgb"].folder == project / "mine"
+    own = encoders.encoder_configs(config)["rgb"]
+    assert (own.batch_size, own.clip_len, own.data, own.topology) == (3, 6, "simulator", "imigue41")
+    asked = []
+    monkeypatch.setattr(encoders, "run_cells", lambda notebook, cells, *rest: asked.extend(cells) or [])
+    encoders.train_encoders(config, "these")
+    assert [cell["stream"] for cell in asked] == ["bone", "joint"]
+    alone = watching(str(project / "mine"), fusion="single_modality", modality="bone")
+    assert {*encoders.encoder_runs(alone, "other")} == {"bone"}, "a run that is not looked at may be of other data"
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (None, "mine holds no finished run"), ({"done": False}, "mine holds no finished run"),
+        ({"model": "agcn"}, "with model agcn; give one of 03_train_gesture with mvit"),
+        ({"fingerprint": "others", "data": "elsewhere"}, "other clips than data='simulator' holds.*data='elsewhere'"),
+        ({"fingerprint": "others", "val_fraction": 0.3}, "val_fraction=0.3 and may know clips.*give val_fraction=0.3"),
+    ],
+)  # fmt: skip
+def test_a_run_that_does_not_fit_is_refused(project, made, says):
+    folder = str(project / "mine") if made is None else given(project / "mine", **made)
+    with pytest.raises(ValueError, match=says):
+        encoders.encoder_runs(watching(folder), "these")
+
+
+def test_a_run_that_does_not_fit_is_refused_before_anything_is_written(toy, project):
+    config = small(toy, video_model="mvit", video_run=given(project / "mine", data=toy))
+    with pytest.raises(ValueError, match="trained on other clips"):
+        fusion_run(config)
+    assert not (project / "runs").exists()

@@ -16,15 +16,19 @@ VIDEO = "rgb"
 class FusionConfig(Parameters):
     """Parameters of the fusion stage: which encoders, which of their tokens, how they are brought together.
 
-    data, films, topology, val_fraction: as in `GestureConfig`. streams: of the skeleton, as in joint,bone, or none; each is encoded
-    by a skeleton_model of its own. video_model: adds the modality `rgb`. encoder_epochs, encoder_channels, encoder_frames:
-    of the skeleton encoders, 0 = as the training notebook's profile says. encoder_seed: of all encoders, -1 = seed. tokens:
-    of a skeleton, one a `frame` (the joints' mean) or one a `joint` of every frame. token_dtype: as they are kept.
+    data, films, topology, val_fraction: as in `GestureConfig`. streams: of the skeleton, as in joint,bone, or none; each is
+    encoded by a skeleton_model of its own. video_model: adds the modality `rgb`. video_run: id or folder of a finished run of
+    03_train_gesture with that model, on the same data and split; empty = found or trained. encoder_epochs, encoder_channels,
+    encoder_frames: of the skeleton encoders, 0 = as the training notebook's profile says. encoder_seed: of all encoders that are
+    not given, -1 = seed. tokens: of a skeleton, one a `frame` (the joints' mean) or one a `joint` of every frame. token_dtype:
+    as they are kept.
 
     fusion: a name of `models.MODELS`; modality: what `single_modality` looks at. depth: layers; mlp_ratio: hidden width of
     their feed-forward parts / width. pooling, modality_dropout: see `FusionNetwork`. late_weights: of `late_fusion`. memory:
     adds the bank of class prototypes; memory_momentum: of its averages, memory_weight: of its pull and push loss,
-    memory_margin: cosine from which other prototypes push. The rest is as in `GestureConfig`.
+    memory_margin: cosine from which other prototypes push. finetune: go on from the fusion of frozen encoders and train these
+    with it, on augmented clips, see `fusion.end_to_end`; encoder_lr: their learning rate as a share of lr, 0 = they stay as they
+    are. It takes far more memory: lower batch_size. The rest is as in `GestureConfig`.
     """
 
     profile: Profile = "quick"
@@ -34,6 +38,7 @@ class FusionConfig(Parameters):
     streams: str = "joint,bone"
     skeleton_model: Literal["agcn", "ctrgcn", "stgcn"] = "agcn"
     video_model: Literal["none", "mvit"] = "none"
+    video_run: str = ""
     encoder_epochs: int | None = None
     encoder_channels: int | None = None
     encoder_frames: int | None = None
@@ -57,6 +62,8 @@ class FusionConfig(Parameters):
     memory_momentum: float | None = None
     memory_weight: float | None = None
     memory_margin: float | None = None
+    finetune: bool = False
+    encoder_lr: float | None = None
     optimizer: Literal["sgd", "sgd_nesterov", "adamw"] | None = None
     schedule: Literal["cosine", "step"] | None = None
     lr: float | None = None
@@ -79,9 +86,12 @@ class FusionConfig(Parameters):
         super().__post_init__()
         streams = _streams(self.streams)
         if wrong := [name for name in streams if name not in GRAPH_STREAMS]:
-            raise ValueError(f"streams={self.streams!r}: no stream {wrong[0]!r}; choose among {', '.join(GRAPH_STREAMS)}, or none")
+            known = ", ".join(GRAPH_STREAMS)
+            raise ValueError(f"streams={self.streams!r}: no stream {wrong[0]!r}; choose among {known}, or none")
         if len({*streams}) < len(streams):
             raise ValueError(f"streams={self.streams!r}: name each stream once")
+        if self.video_run and self.video_model == "none":
+            raise ValueError(f"video_run={self.video_run!r}: it is a run of a video model; say which with video_model=mvit")
         if self.fusion == "single_modality":
             if self.modality not in self.available:
                 raise ValueError(f"modality={self.modality!r}: single_modality looks at one of {', '.join(self.available)}")
@@ -113,8 +123,8 @@ def _streams(text: str) -> list[str]:
 # Paper B publishes none of these: `paper` is our reconstruction (facts of its abstract: cross-modal attention, projection,
 # pooling, a prototype a class), with the training that small transformers usually get. `quick` and `smoke` fit two cores.
 _COMMON = dict(
-    mlp_ratio=2.0, memory_momentum=0.99, memory_weight=0.1, memory_margin=0.0, optimizer="adamw", schedule="cosine",
-    weight_decay=0.05, grad_clip=1.0, patience=0,
+    mlp_ratio=2.0, memory_momentum=0.99, memory_weight=0.1, memory_margin=0.0, encoder_lr=0.1, optimizer="adamw",
+    schedule="cosine", weight_decay=0.05, grad_clip=1.0, patience=0,
 )  # fmt: skip
 FusionConfig.profiles = {
     "paper": _COMMON | dict(
@@ -133,10 +143,10 @@ FusionConfig.profiles = {
 FusionConfig.least = {
     "encoder_epochs": 0, "encoder_channels": 0, "encoder_frames": 0, "encoder_seed": -1, "width": 1, "depth": 0, "heads": 1,
     "mlp_ratio": 0.1, "dropout": 0, "head_dropout": 0, "modality_dropout": 0, "memory_momentum": 0, "memory_weight": 0,
-    "memory_margin": -1, "lr": 0, "weight_decay": 0, "warmup_epochs": 0, "epochs": 1, "batch_size": 1, "grad_clip": 0,
-    "patience": 0, "val_fraction": 0, "workers": 0, "threads": 0, "seed": 0,
+    "memory_margin": -1, "encoder_lr": 0, "lr": 0, "weight_decay": 0, "warmup_epochs": 0, "epochs": 1, "batch_size": 1,
+    "grad_clip": 0, "patience": 0, "val_fraction": 0, "workers": 0, "threads": 0, "seed": 0,
 }  # fmt: skip
 FusionConfig.most = {
-    "dropout": 0.99, "head_dropout": 0.99, "modality_dropout": 0.95, "memory_momentum": 0.9999, "memory_margin": 1, "lr": 100,
-    "val_fraction": 0.9,
+    "dropout": 0.99, "head_dropout": 0.99, "modality_dropout": 0.95, "memory_momentum": 0.9999, "memory_margin": 1,
+    "encoder_lr": 1, "lr": 100, "val_fraction": 0.9,
 }  # fmt: skip

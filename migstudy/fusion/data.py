@@ -9,19 +9,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from migstudy.clips import ClipSet
 from migstudy.config.fusion import FusionConfig
 from migstudy.config.gesture import GestureConfig
 from migstudy.data import GestureData, cache_folder, open_data
-from migstudy.fusion.encoders import encoder_configs, hold, load_encoder
+from migstudy.fusion.encoders import encoder_configs, hold
 from migstudy.graphs.tokens import graph_tokens, shown_steps
+from migstudy.loading import training_labels
 from migstudy.models.mvit import PATCH_STRIDE
 from migstudy.runs.folder import Run
+from migstudy.runs.inner import load_encoder
 from migstudy.video.tokens import rgb_tokens
 
 Tokens = Mapping[str, np.ndarray]
+Inputs = tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]
+"""What a network takes of a batch, each by modality: tokens or clips, mask (N, L) bool, presence (N,) bool."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,14 @@ class FusionData:
             "grids": {name: modality.grid for name, modality in named},
             "class_tokens": [name for name, modality in named if modality.class_token],
         }
+
+    def loader(self, clips: ClipSet, config: FusionConfig, train: bool = False) -> DataLoader:
+        """Batches of the clips, for `inputs`."""
+        return token_loader(self, clips, config, train)
+
+    def inputs(self, batch: dict[str, Any], train: bool = False) -> Inputs:
+        """What the network takes of a batch."""
+        return batch["tokens"], batch["mask"], batch["present"]
 
 
 def open_fusion_data(
@@ -142,9 +155,7 @@ def token_loader(data: FusionData, clips: ClipSet, config: FusionConfig, train: 
     shuffle_labels: a control; the labels of training clips change places once.
     """
     clips, config = with_tokens(clips, data.modalities), config.resolved()
-    labels = clips.labels
-    if train and config.shuffle_labels:
-        labels = np.random.default_rng([config.seed, 7]).permutation(labels)
+    labels = training_labels(clips, config) if train else clips.labels
     return DataLoader(
         TokenDataset(clips, data.modalities, labels), config.batch_size, shuffle=train, num_workers=config.workers,
         generator=torch.Generator() if train else None, collate_fn=_as_it_is, drop_last=train and len(clips) > config.batch_size,

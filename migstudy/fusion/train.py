@@ -19,11 +19,11 @@ from migstudy.config.fusion import FusionConfig
 from migstudy.data import GestureData
 from migstudy.evaluate import SUMMARY, evaluate
 from migstudy.fit import Task, clear, fit, prepare, shared
-from migstudy.fusion.data import FusionData, open_clips, open_fusion_data, token_loader
-from migstudy.fusion.encoders import train_encoders
+from migstudy.fusion.data import FusionData, open_clips, open_fusion_data
+from migstudy.fusion.encoders import encoder_runs, train_encoders
 from migstudy.loading import with_labels
 from migstudy.losses import GestureLoss
-from migstudy.models import create_model
+from migstudy.models import StudyModel, create_model
 from migstudy.models.base import ModelOutput
 from migstudy.models.fusion_network import FusionNetwork
 from migstudy.models.memory import MemoryLoss
@@ -38,7 +38,8 @@ def train_fusion(config: FusionConfig, data: FusionData | None = None, run: Run 
     """Train, keep the epoch that validates best, score validation and test clips; returns the finished run.
 
     A trained run is returned as it is, an interrupted one goes on; encoders that are missing are trained first. Leaves what
-    `train` leaves and, for more than one modality, the scores with only some of them at hand (`subset_file`).
+    `train` leaves and, for more than one modality, the scores with only some of them at hand (`subset_file`). With finetune,
+    model.safetensors holds the encoders as well, see `end_to_end`.
     Raises FloatingPointError when the loss is no longer finite.
     """
     config = config.resolved()
@@ -48,21 +49,30 @@ def train_fusion(config: FusionConfig, data: FusionData | None = None, run: Run 
         return run
     data = data or open_fusion_data(config, clips, train_encoders(config, clips.fingerprint))
     prepare(config)
-    fitted = fit(FusionTask(config, data), config, run.folder)
-    finish(run, fitted.model, data, config, fitted.accelerator)
+    task = _task(config, data)
+    fitted = fit(task, config, run.folder)
+    finish(run, fitted.model, task.data, config, fitted.accelerator)
     return run
 
 
+def _task(config: FusionConfig, data: FusionData) -> FusionTask:
+    if not config.finetune:
+        return FusionTask(config, data)
+    from migstudy.fusion.end_to_end import EndToEndTask
+
+    return EndToEndTask(config, data)
+
+
 class FusionTask(Task):
-    """A fusion network on the tokens of the training clips, validated on those of the validation clips."""
+    """A fusion network on what `data` gives of the training clips, their tokens, validated on the validation clips."""
 
     def __init__(self, config: FusionConfig, data: FusionData) -> None:
         self.config, self.data = config, data
         self.model, self.criterion = build(config, data)
-        self.loader = token_loader(data, with_labels(data.clips.train), config, train=True)
+        self.loader = data.loader(with_labels(data.clips.train), config, train=True)
 
     def forward(self, model: torch.nn.Module, batch: dict) -> ModelOutput:
-        return model(batch["tokens"], batch["mask"], batch["present"])
+        return model(*self.data.inputs(batch, train=True))
 
     def validate(self, model: torch.nn.Module, accelerator: Accelerator) -> dict[str, float]:
         val = evaluate(predict(model, with_labels(self.data.clips.val), self.data, self.config, accelerator), intervals=False)
@@ -79,18 +89,25 @@ class FusionTask(Task):
 
 def build(config: FusionConfig, data: FusionData) -> tuple[FusionNetwork, torch.nn.Module]:
     """The network and the loss of a configuration."""
-    config = config.resolved()
-    own = {"late_fusion": {"weights": config.late_weights}, "single_modality": {"modality": config.modality}}
-    model = create_model(
-        config.fusion, num_classes=len(data.clips.class_names), width=config.width, depth=config.depth, heads=config.heads,
-        mlp_ratio=config.mlp_ratio, dropout=config.dropout, head_dropout=config.head_dropout, pooling=config.pooling,
-        modality_dropout=config.modality_dropout, memory=config.memory, memory_momentum=config.memory_momentum,
-        **data.shared, **own.get(config.fusion, {}),
-    )  # fmt: skip
+    config, network = config.resolved(), describe(config, data)
+    model = create_model(network["model"], **network["config"])
     criterion = GestureLoss()
     if model.memory is not None:
         criterion = MemoryLoss(criterion, model.memory, config.memory_weight, config.memory_margin)
     return model, criterion
+
+
+def describe(config: FusionConfig, data: FusionData) -> dict[str, Any]:
+    """The fusion network of a configuration: its name in `MODELS` as model, its arguments as config."""
+    config = config.resolved()
+    own = {"late_fusion": {"weights": config.late_weights}, "single_modality": {"modality": config.modality}}
+    options = dict(
+        num_classes=len(data.clips.class_names), width=config.width, depth=config.depth, heads=config.heads,
+        mlp_ratio=config.mlp_ratio, dropout=config.dropout, head_dropout=config.head_dropout, pooling=config.pooling,
+        modality_dropout=config.modality_dropout, memory=config.memory, memory_momentum=config.memory_momentum,
+        **data.shared, **own.get(config.fusion, {}),
+    )  # fmt: skip
+    return {"model": config.fusion, "config": options}
 
 
 @torch.no_grad()
@@ -105,11 +122,12 @@ def predict(
     accelerator = accelerator or Accelerator()
     model.eval()
     probabilities, seen = [], []
-    loader = token_loader(data, clips, config)
+    loader = data.loader(clips, config)
     for batch in shared(loader, accelerator):
-        present = {name: here if only is None or name in only else here & False for name, here in batch["present"].items()}
-        at_hand = torch.stack([batch["mask"][name].any(1) & here for name, here in present.items()]).any(0)
-        inputs = ({name: x[at_hand] for name, x in part.items()} for part in (batch["tokens"], batch["mask"], present))
+        tokens, mask, present = data.inputs(batch)
+        present = {name: here if only is None or name in only else here & False for name, here in present.items()}
+        at_hand = torch.stack([mask[name].any(1) & here for name, here in present.items()]).any(0)
+        inputs = ({name: x[at_hand] for name, x in part.items()} for part in (tokens, mask, present))
         answers = _shares(data.clips).to(at_hand.device).repeat(len(at_hand), 1)
         if at_hand.any():
             with accelerator.autocast():
@@ -139,7 +157,7 @@ def subset_file(chosen: Sequence[str]) -> str:
     return f"scores_only_{'_and_'.join(sorted(chosen))}.parquet"
 
 
-def finish(run: Run, model: FusionNetwork, data: FusionData, config: FusionConfig, accelerator: Accelerator) -> None:
+def finish(run: Run, model: StudyModel, data: FusionData, config: FusionConfig, accelerator: Accelerator) -> None:
     """Score val and test, and test with every choice of modalities; write what the run leaves, metrics.json last."""
     model = accelerator.prepare_model(model, evaluation_mode=True)
     clips = data.clips
@@ -174,5 +192,10 @@ def open_fusion_run(config: FusionConfig, clips: GestureData) -> Run:
 
 
 def fusion_run(config: FusionConfig) -> Run:
-    """The run that these parameters have or would have; nothing is written. Raises ValueError when data cannot be opened."""
-    return run_of(TASK, config.resolved().to_dict(), open_clips(config).fingerprint, config.run_dir)
+    """The run that these parameters have or would have; nothing is written.
+
+    Raises ValueError when data cannot be opened, or a given run does not fit them.
+    """
+    fingerprint = open_clips(config).fingerprint
+    encoder_runs(config, fingerprint)
+    return run_of(TASK, config.resolved().to_dict(), fingerprint, config.run_dir)
