@@ -32,7 +32,8 @@ def stored(tmp_path, monkeypatch):
         run.write_json("params.json", {"task": report.TASK, "params": params, "data_fingerprint": f"{effect:g}"})
         run.write_json("env.json", {"started": f"2026-01-0{1 + seed}"})
         run.write_json("metrics.json", {"cross_validation": facts})
-        save_emotion_scores(toy_scores(effect, seed=10 * list(NEEDS).index(model) + seed).assign(fold=0), run.path("scores.parquet"))
+        scores = toy_scores(effect, seed=10 * list(NEEDS).index(model) + seed).assign(fold=0)
+        save_emotion_scores(scores, run.path("scores.parquet"))
         run.finish()
         return run
 
@@ -63,7 +64,8 @@ def test_the_table_reads_the_effects_that_are_there_and_names_what_is_missing(st
 
 
 def test_models_are_paired_by_the_seeds_that_both_have(stored):
-    runs = {("face", s): stored("face", 0.0, s) for s in (0, 2, 3)} | {("context", s): stored("context", 0.0, s) for s in (1, 2, 3)}
+    seeds = {"face": (0, 2, 3), "context": (1, 2, 3)}
+    runs = {(model, seed): stored(model, 0.0, seed) for model, own in seeds.items() for seed in own}
     config = EmotionConfig(profile="smoke", model="face", emotion_effect=0.0)
     (row,) = report.comparison_table(config).to_dict("records")
     assert (row["A"], row["B"], row["seeds"]) == ("face", "context", 2)

@@ -34,7 +34,7 @@ def release(folder, protocol, monkeypatch) -> EmotionData:
         videos = read_emotion_videos(write(folder), protocol)
     known = videos.table
     of = {split: known.loc[known["split"] == split, "subject"].iloc[0] for split in ("train", "test")}
-    told = [(v, s) for v, s in zip(known["video"], known["subject"])] + [("9001", of["test"]), ("9002", of["train"]), ("9003", "")]
+    told = [*zip(known["video"], known["subject"], strict=True)] + [("9001", of["test"]), ("9002", of["train"]), ("9003", "")]
     clips = [
         Clip(f"{v}_{k}", np.full((2, 41, 2), 5.0), np.ones((2, 41)), (i + k) % 2, v, s, ("train", "val", "test")[i % 3],
              image_size=(64, 48))

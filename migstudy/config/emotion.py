@@ -31,9 +31,9 @@ class EmotionConfig(Parameters):
     videos are several segments whose log odds are averaged. face_rate: faces looked at a second; face_steps: tokens of a window
     that they are averaged to. face_weights: SwinFace's published file or an encoder's folder; empty = the stand-in trained on the
     simulator's action units (face_epochs, face_frames). context_run, gesture_run: id or folder of a finished run of
-    03_train_gesture; empty = found or trained: `mvit` on clips of simulated people of its own, of real data on training people's
-    (context_epochs, 0 = as its profile says), and gesture_model on gesture_data (empty = the data themselves, or the ordinary
-    simulated release with its other people).
+    03_train_gesture; empty = found or trained: `mvit` on clips of simulated people of its own, of real data on training people's,
+    for which cross-validation is then optimistic (context_epochs, 0 = as its profile says), and gesture_model on gesture_data
+    (empty = the same training people's, or the ordinary simulated release with its other people).
     encoder_seed: of all three. skeleton_rate: frames a second, topology: for the hypergraph, whose first layer is a quarter as
     wide; reconstruction: weight of its other loss, mask_ratio: joints hidden from it in training.
 

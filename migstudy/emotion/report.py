@@ -32,7 +32,8 @@ LEGEND = (
 )
 EFFECT_LEGEND = (
     "Effect: size of what a result changes in the simulator. At 1, its default, the small stand-in encoders find nothing that"
-    " can be told from chance; the study therefore sets 2 beside 0, so the size of what is found here is the simulator's, not iMiGUE's."
+    " can be told from chance; the study therefore sets 2 beside 0, so the size of what is found here is the simulator's, not"
+    " iMiGUE's."
 )
 
 

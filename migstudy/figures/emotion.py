@@ -149,14 +149,15 @@ def draw_emotion_forest(
     handles += [Line2D([], [], color=style.INK, lw=0.8, label="chance"), Patch(color=style.PALE, label=_band_words(metrics))]
     if "accuracy" in metrics and most > 0.5:
         handles.append(Line2D([], [], color=style.INK, lw=0.9, ls=(0, (1, 1.5)), label="always the commoner result"))
-    fig.legend(handles=handles, loc="outside upper left", ncols=2 + (len(handles) < 4), columnspacing=1.4)
-    if title:
-        fig.suptitle(title, x=0.005, ha="left")
-    told = _told(results, source)
+    fig.legend(
+        handles=handles, loc="outside upper left", ncols=2 + (len(handles) < 4), columnspacing=1.4, title=title or None,
+        title_fontsize=9, alignment="left",
+    )  # fmt: skip
+    told = _told(results, source, "")
     if not all(result["chance_is_exact"] for result in results.values()):
         crossed = next(iter(results.values()))["cross_validated"]
         told += ", where intervals are too short and p too small" if crossed else ", which chose the models: p is too small"
-    style.add_source(fig, told)
+    style.add_source(fig, told + _seen(results))
     return fig
 
 
@@ -241,12 +242,17 @@ def _band_words(metrics: Sequence[str]) -> str:
     return "; ".join(words + ["AUC: 95 % of exchanged results"] * ("auc" in metrics))
 
 
-def _told(results: Mapping[str, dict], source: str) -> str:
-    first = next(iter(results.values()))
-    how = ", cross-validated by person" if first["cross_validated"] else ""
+def _seen(results: Mapping[str, dict]) -> str:
+    """A line of its own where encoders were trained on the people cross-validated."""
     known = [name for name, result in results.items() if result.get("optimistic")]
     whose = "" if len(known) == len(results) else f" of {', '.join(known)}"
-    seen = f"\noptimistic: encoders{whose} were trained on these people" if known else ""
+    return f"\noptimistic: encoders{whose} were trained on these people" if known else ""
+
+
+def _told(results: Mapping[str, dict], source: str, seen: str | None = None) -> str:
+    first = next(iter(results.values()))
+    how = ", cross-validated by person" if first["cross_validated"] else ""
+    seen = _seen(results) if seen is None else seen
     return f"{source}; {first['n_videos']} videos of {first['n_subjects']} people{how}{seen}" if source.strip() else source
 
 
