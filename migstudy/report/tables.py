@@ -198,7 +198,9 @@ def write_table(
 
 def latex(shown: pd.DataFrame, caption: str, label: str) -> str:
     """A table as LaTeX, for the packages booktabs and (long ones) adjustbox."""
-    words = {"±": r"$\pm$", "–": "--", "−": "$-$", "×": r"$\times$", "≥": r"$\ge$", "≤": r"$\le$", "≈": r"$\approx$", "Δ": r"$\Delta$"}
+    words = {
+        "±": r"$\pm$", "–": "--", "−": "$-$", "×": r"$\times$", "≥": r"$\ge$", "≤": r"$\le$", "≈": r"$\approx$", "Δ": r"$\Delta$"
+    }  # fmt: skip
     table = shown.astype(str).to_latex(index=False, escape=True, label=f"tab:{label.removeprefix('table_')}", position="t")
     head, body = table.split(r"\begin{tabular}")
     escaped = caption.replace("%", r"\%").replace("_", r"\_").replace("&", r"\&").replace("#", r"\#")
