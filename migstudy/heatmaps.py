@@ -1,12 +1,14 @@
-"""Joint and limb heatmaps (pseudo heatmaps), rendered from coordinates in torch, on the device of the input.
+"""Joint and limb heatmaps (pseudo heatmaps), rendered from coordinates on the device of the input.
 
 Equal to PYSKL's GeneratePoseTarget (arXiv 2104.13586, section 3.1). A joint is a Gaussian, a limb the same Gaussian of
-the distance to its segment; both end in a hard window, both are scaled by the confidence.
+the distance to its segment; both end in a hard window, both are scaled by the confidence. In torch, and on a CPU, where no
+gradient is asked for, by compiled kernels (`drawing.py`) that write each pixel once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,6 +31,8 @@ def render_joints(
     The window reaches from trunc(x - 3 sigma) to trunc(x + 3 sigma): up to a pixel farther left and up than right and
     down; a joint just outside the image still draws its edge. Returns (N, V, T, H, W). Raises ValueError on shapes that do not fit.
     """
+    if _compiled(keypoints, scores, dtype):
+        return _draw_views(keypoints, scores, size, sigma, eps=eps, dtype=dtype)[:, 0]
     keypoints, scores, (height, width) = _prepare(keypoints, scores, size)
     work = torch.promote_types(dtype, torch.float32)
     columns = _profile(keypoints[..., 0], width, sigma).to(work)
@@ -50,15 +54,10 @@ def render_limbs(
     bounding box grown by 3 sigma. A limb shorter than one pixel is drawn as its first joint, with that joint's score.
     Returns (N, E, T, H, W); edges (E, 2) may be empty.
     """
+    if _compiled(keypoints, scores, dtype):
+        return _draw_views(keypoints, scores, size, sigma, edges=edges, eps=eps, dtype=dtype)[:, 0]
     keypoints, scores, (height, width) = _prepare(keypoints, scores, size)
-    ends = torch.as_tensor(edges, dtype=torch.long, device=keypoints.device).reshape(-1, 2)
-    start, end = keypoints[:, :, ends[:, 0]], keypoints[:, :, ends[:, 1]]
-    start_score, end_score = scores[:, :, ends[:, 0]], scores[:, :, ends[:, 1]]
-    smaller = torch.minimum(start_score, end_score)
-    short = (end - start).to(_wide(keypoints)).square().sum(-1) < 1
-    amplitude = _drawn(smaller, torch.where(short, start_score, smaller), eps)
-    end = torch.where(short[..., None], start, end)
-
+    start, end, amplitude = _segments(keypoints, scores, edges, eps)
     heatmaps = torch.zeros((*start.shape[1:4], height, width), dtype=dtype, device=keypoints.device)
     for person in range(len(start)):
         _draw_segments(heatmaps, start[person].reshape(-1, 2), end[person].reshape(-1, 2),
@@ -90,6 +89,8 @@ def render_views(
     frames = keypoints.shape[-3]
     if frames % num_clips:
         raise ValueError(f"{frames} frames cannot be cut into {num_clips} clips of equal length")
+    if _compiled(keypoints, scores, options.get("dtype", torch.float32)):
+        return _draw_views(keypoints, scores, size, sigma, num_clips, edges, permutation, **options)
     if edges is None:
         volume = render_joints(keypoints, scores, size, sigma, **options)
     else:
@@ -98,6 +99,109 @@ def render_views(
     if permutation is None:
         return views.contiguous()
     return torch.cat([views, mirror_heatmaps(views, permutation)], dim=1)
+
+
+class JointPatches(NamedTuple):
+    """Joint heatmaps by their only pixels that are not zero: one patch a joint and frame, rows x columns.
+
+    corner (N, V, T, 2) int64, left column and top row; the patch lies inside the image. rows (N, V, T, Q), columns (N, V, T, P)
+    float32. size: (H, W) of the image. What `models.sparse_stem` convolves without drawing it.
+    """
+
+    corner: Tensor
+    rows: Tensor
+    columns: Tensor
+    size: tuple[int, int]
+
+    def draw(self) -> Tensor:
+        """The volume, (N, V, T, H, W)."""
+        height, width = self.size
+        canvas = self.rows.new_zeros((*self.rows.shape[:3], height, width))
+        across, down = (torch.arange(p.shape[-1], device=canvas.device) for p in (self.columns, self.rows))
+        inside = ((self.corner[..., 1, None] + down) * width)[..., None] + (self.corner[..., 0, None] + across)[..., None, :]
+        values = self.rows[..., None] * self.columns[..., None, :]
+        return canvas.flatten(3).scatter_(3, inside.flatten(3), values.flatten(3)).view_as(canvas)
+
+
+def joint_patches(
+    keypoints: Tensor, scores: Tensor | None, size: int | tuple[int, int], sigma: float = 0.6, *, num_clips: int = 1,
+    permutation: Sequence[int] | None = None, eps: float = EPS_PYSKL,
+) -> JointPatches:  # fmt: skip
+    """`render_views` of joints, not drawn, its views along the first axis: N * views samples.
+
+    One person only. Patches have 6 sigma + 2 pixels a side, rounded down, or the image's. Raises ValueError as `render_views`.
+    """
+    keypoints, scores, (height, width) = _prepare(keypoints, scores, size)
+    persons, frames = len(scores), scores.shape[3]
+    if persons != 1 or frames % num_clips:
+        raise ValueError(f"{persons} persons and {frames} frames in {num_clips} clips; patches are of one person and equal clips")
+    left, columns = _patch(keypoints[0, ..., 0], width, sigma)
+    top, rows = _patch(keypoints[0, ..., 1], height, sigma)
+    rows = rows * _drawn(scores[0], scores[0], eps)[..., None]
+    parts = [p.unflatten(2, (num_clips, -1)).transpose(1, 2) for p in (left, top, rows.float(), columns.float())]
+    if permutation is not None:
+        order = torch.as_tensor(permutation, dtype=torch.long, device=left.device)
+        left, top, rows, columns = (p.index_select(2, order) for p in parts)
+        mirrored = (width - columns.shape[-1] - left, top, rows, columns.flip(-1))
+        parts = [torch.cat(pair, 1) for pair in zip(parts, mirrored, strict=True)]
+    left, top, rows, columns = (p.flatten(0, 1) for p in parts)
+    return JointPatches(torch.stack([left, top], -1), rows, columns, (height, width))
+
+
+def _patch(centers: Tensor, length: int, sigma: float) -> tuple[Tensor, Tensor]:
+    """The part of `_profile` that is not zero: (...) centres -> where it begins, (...) int64, and its values (..., P)."""
+    span = min(int(6 * sigma + 1e-9) + 2, length)
+    centers = centers.to(_wide(centers))
+    first = (centers - 3 * sigma).trunc().nan_to_num(0).clamp(0, length - span)
+    pixels = first[..., None] + torch.arange(span, dtype=centers.dtype, device=centers.device)
+    return first.long(), _windowed(pixels, centers[..., None], sigma)
+
+
+def _compiled(keypoints: Tensor, scores: Tensor | None, dtype: torch.dtype) -> bool:
+    """Whether the compiled kernels draw it: on a CPU, in at most float32, without a gradient to anything."""
+    learned = torch.is_grad_enabled() and (keypoints.requires_grad or (scores is not None and scores.requires_grad))
+    return keypoints.device.type == "cpu" and dtype != torch.float64 and not learned
+
+
+def _draw_views(
+    keypoints: Tensor, scores: Tensor | None, size: int | tuple[int, int], sigma: float, num_clips: int = 1,
+    edges: Sequence[tuple[int, int]] | None = None, permutation: Sequence[int] | None = None, *, eps: float = EPS_PYSKL,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:  # fmt: skip
+    """`render_views` by the compiled kernels, every view drawn where it belongs."""
+    from migstudy import drawing
+    from migstudy.compiled import in_threads
+
+    joints, weights, (height, width) = _prepare(keypoints.detach(), None if scores is None else scores.detach(), size)
+    if edges is None:
+        draw, points, peak = drawing.draw_joints, (joints,), _drawn(weights, weights, eps)
+    else:
+        start, end, peak = _segments(joints, weights, edges, eps)
+        draw, points = drawing.draw_limbs, (start, end)
+    peak = torch.where(sum(points).isfinite().all(-1), peak, 0).float()
+    parts, channels = (*(p.double() for p in points), peak), peak.shape[2]
+    batch, frames = joints.shape[1], joints.shape[3] // num_clips
+    views = num_clips * (1 if permutation is None else 2)
+    canvas = torch.empty((batch, views, channels, frames, height, width))
+    begins = torch.arange(batch * views).view(batch, views) * (channels * frames * height * width)
+    twins, twin = begins[:, num_clips:].flatten(), torch.as_tensor([] if permutation is None else permutation, dtype=torch.long)
+    # (M, N, C, clips T, ...) -> (M, N clips, C, T, ...)
+    arrays = [p.unflatten(3, (num_clips, frames)).movedim(3, 2).flatten(1, 2).contiguous().numpy() for p in parts]
+    fixed = (canvas.view(-1), begins[:, :num_clips].flatten(), twins, twin.argsort())
+    arrays = [*(f.numpy() for f in fixed), *arrays, float(sigma), height, width]
+    in_threads(lambda first, last: draw(*arrays, first, last), batch * num_clips * channels)
+    return canvas.to(dtype)
+
+
+def _segments(keypoints: Tensor, scores: Tensor, edges: Sequence[tuple[int, int]], eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Where limbs start and end, (M, N, E, T, 2), and their peaks (M, N, E, T); those shorter than a pixel end at the start."""
+    ends = torch.as_tensor(edges, dtype=torch.long, device=keypoints.device).reshape(-1, 2)
+    start, end = keypoints[:, :, ends[:, 0]], keypoints[:, :, ends[:, 1]]
+    start_score, end_score = scores[:, :, ends[:, 0]], scores[:, :, ends[:, 1]]
+    smaller = torch.minimum(start_score, end_score)
+    short = (end - start).to(_wide(keypoints)).square().sum(-1) < 1
+    amplitude = _drawn(smaller, torch.where(short, start_score, smaller), eps)
+    return start, torch.where(short[..., None], start, end), amplitude
 
 
 def _prepare(keypoints: Tensor, scores: Tensor | None, size: int | tuple[int, int]):
@@ -129,6 +233,10 @@ def _profile(centers: Tensor, length: int, sigma: float) -> Tensor:
     """The windowed Gaussian along one axis: (...) centres -> (..., length)."""
     centers = centers.to(_wide(centers))[..., None]
     pixels = torch.arange(length, dtype=centers.dtype, device=centers.device)
+    return _windowed(pixels, centers, sigma)
+
+
+def _windowed(pixels: Tensor, centers: Tensor, sigma: float) -> Tensor:
     inside = (pixels >= (centers - 3 * sigma).trunc()) & (pixels <= (centers + 3 * sigma).trunc())
     return torch.where(inside, torch.exp((pixels - centers).square() / (-2 * sigma**2)), 0)
 

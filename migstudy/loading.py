@@ -18,7 +18,7 @@ from migstudy.clips import Clip, ClipSet
 from migstudy.config.gesture import GestureConfig
 from migstudy.graphs.augment import GraphAugment
 from migstudy.graphs.data import graph_channels, graph_input
-from migstudy.heatmaps import render_views
+from migstudy.heatmaps import JointPatches, joint_patches, render_views
 from migstudy.temporal import SAMPLERS
 from migstudy.topology import Topology
 from migstudy.video.rgb import RgbClips
@@ -135,13 +135,14 @@ def channels(topology: Topology, config: GestureConfig, dimensions: int = 2) -> 
 
 def represent(
     batch: dict, topology: Topology, config: GestureConfig, size: int, mirror: bool = False, train: bool = False,
-    generator: torch.Generator | None = None,
-) -> torch.Tensor:  # fmt: skip
+    generator: torch.Generator | None = None, sparse: bool = False,
+) -> torch.Tensor | JointPatches:  # fmt: skip
     """A batch as the network's input, made on its device, (N * views, ...): heatmaps (C, clip_len, size, size) of joints or
     limbs, coordinates (C, clip_len, V, 1) of a graph, or normalised pictures (3, clip_len, size, size).
 
     The views stand along time in the batch; `mirror` adds the mirror images of all. train: random views of coordinates, drawn
     from `generator`, torch's global one by default; heatmaps were augmented as coordinates, pictures by their own views, clip by clip.
+    sparse: joints as patches, which PoseC3D convolves without drawing them, where that pays: on a CPU.
     """
     config = config.resolved()
     if config.on_rgb:
@@ -154,10 +155,12 @@ def represent(
             batch, topology, config.clip_len, config.stream, each_frame=each_frame, augmentation=how if train else None,
             generator=generator, mirror=mirror,
         )  # fmt: skip
-    return _heatmaps(batch, topology, config, size, mirror)
+    return _heatmaps(batch, topology, config, size, mirror, sparse and batch["keypoints"].device.type == "cpu")
 
 
-def _heatmaps(batch: dict, topology: Topology, config: GestureConfig, size: int, mirror: bool) -> torch.Tensor:
+def _heatmaps(
+    batch: dict, topology: Topology, config: GestureConfig, size: int, mirror: bool, sparse: bool
+) -> torch.Tensor | JointPatches:  # fmt: skip
     keypoints, scores = batch["keypoints"], batch["scores"]
     views, planes = scores.shape[1] // config.clip_len, scores.shape[2] // topology.num_joints
     edges, permutation = None, topology.mirror
@@ -166,9 +169,10 @@ def _heatmaps(batch: dict, topology: Topology, config: GestureConfig, size: int,
         edges = [(a + plane * v, b + plane * v) for plane in range(planes) for a, b in topology.edges]
         permutation = topology.limb_mirror
     permutation = [channel + plane * len(permutation) for plane in range(planes) for channel in permutation]
-    volume = render_views(
-        keypoints, scores, size, config.sigma, num_clips=views, edges=edges, permutation=permutation if mirror else None
-    )
+    how = dict(num_clips=views, permutation=permutation if mirror else None)
+    if sparse and edges is None:
+        return joint_patches(keypoints, scores, size, config.sigma, **how)
+    volume = render_views(keypoints, scores, size, config.sigma, edges=edges, **how)
     return volume.flatten(0, 1)
 
 

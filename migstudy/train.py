@@ -65,7 +65,7 @@ class GestureTask(Task):
 
     def forward(self, model: torch.nn.Module, batch: dict) -> ModelOutput:
         self.criterion.set_progress(self.loader.dataset.epoch / self.config.epochs)
-        return model(represent(batch, self.data.topology, self.config, self.config.train_size, train=True))
+        return model(represent(batch, self.data.topology, self.config, self.config.train_size, train=True, sparse=True))
 
     def validate(self, model: torch.nn.Module, accelerator: Accelerator) -> dict[str, float]:
         scores = predict(model, with_labels(self.data.val), self.config, accelerator, pixels=self.data.pixels)
@@ -137,7 +137,7 @@ def predict(
     for batch in shared(eval_loader(clips, config, views, pixels), accelerator):
         n = len(batch["label"])
         with accelerator.autocast():
-            logits = model(represent(batch, clips.topology, config, config.test_size, mirror)).logits
+            logits = model(represent(batch, clips.topology, config, config.test_size, mirror, sparse=True)).logits
         mean = average_views(logits.float().reshape(n, -1, logits.shape[-1]))
         mean, index = accelerator.gather_for_metrics((mean, batch["index"]))
         probabilities.append(mean.cpu().numpy())

@@ -213,10 +213,36 @@ def test_views_lie_in_pyskls_order():
         render_views(keypoints, scores, 16, num_clips=5)
 
 
+@settings(deadline=None, max_examples=40)
+@given(skeletons(), sizes, sigmas, thresholds)
+def test_compiled_kernels_draw_what_torch_draws(skeleton, size, sigma, eps):
+    keypoints, scores = map(torch.from_numpy, skeleton)
+    joints = scores.shape[-1]
+    edges, mirror = [(0, joints - 1), (joints - 1, 0)], [1, 0]
+    views = [
+        (dict(edges=None, permutation=[*range(joints)][::-1]), 0),
+        (dict(edges=edges, permutation=mirror), 1e-8 * max(1.0, float(scores.max()))),  # what lies beyond REACH is left out
+    ]
+    for how, tolerance in views:
+        drawn = render_views(keypoints, scores, size, sigma, num_clips=1, eps=eps, **how)
+        learned = render_views(keypoints.clone().requires_grad_(), scores, size, sigma, num_clips=1, eps=eps, **how)
+        assert learned.requires_grad and not drawn.requires_grad
+        torch.testing.assert_close(drawn, learned.detach(), rtol=2e-7, atol=tolerance)
+
+
+def test_coordinates_that_are_no_numbers_draw_nothing():
+    keypoints = torch.tensor([[[[float("nan"), 5.0], [float("inf"), 5.0], [5.0, 5.0]]]])
+    drawn = render_joints(keypoints, None, 12)
+    assert not drawn[:, :2].any() and drawn[:, 2].max() == 1
+    assert not render_limbs(keypoints, None, [(0, 1), (0, 2), (2, 1)], 12).any()
+
+
 def test_chunks_do_not_show(monkeypatch):
+    """Of the torch path, which draws what gradients are asked of."""
     generator = torch.Generator().manual_seed(1)
     keypoints, scores = torch.rand(2, 6, 5, 2, generator=generator) * 40, torch.rand(2, 6, 5, generator=generator)
     edges = [(0, 1), (1, 2), (2, 3), (4, 0)]
+    monkeypatch.setattr(heatmaps, "_compiled", lambda *_: False)
     whole = render_limbs(keypoints, scores, edges, 40)
     for pixels in (1, 50, 777):
         monkeypatch.setattr(heatmaps, "_PIXELS_AT_ONCE", pixels)
@@ -231,6 +257,19 @@ def test_half_precision_is_one_rounding_away(dtype):
         half = render(keypoints, scores, *extra, 20, dtype=dtype)
         assert half.dtype == dtype
         torch.testing.assert_close(half, render(keypoints, scores, *extra, 20).to(dtype), rtol=0, atol=0)
+
+
+def test_threads_do_not_change_a_bit():
+    generator = torch.Generator().manual_seed(4)
+    keypoints, scores = torch.rand(2, 6, 5, 2, generator=generator) * 24, torch.rand(2, 6, 5, generator=generator)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append(render_views(keypoints, scores, 24, num_clips=2, edges=[(0, 1), (2, 3)], permutation=(1, 0)))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)
 
 
 def test_gradients_reach_coordinates_and_scores():

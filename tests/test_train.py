@@ -140,10 +140,10 @@ def test_scores_do_not_depend_on_the_batch(learned, toy):
 def test_each_epoch_sees_every_clip_in_another_order_and_augmentation(small, monkeypatch):
     seen = []
 
-    def spy(batch, topology, config, size, *rest, train=False):
+    def spy(batch, topology, config, size, *rest, train=False, **options):
         if train:
             seen.extend(zip(batch["index"].tolist(), batch["keypoints"].clone(), strict=True))
-        return module.loading_represent(batch, topology, config, size, *rest, train=train)
+        return module.loading_represent(batch, topology, config, size, *rest, train=train, **options)
 
     monkeypatch.setattr(module, "loading_represent", module.represent, raising=False)
     monkeypatch.setattr(module, "represent", spy)

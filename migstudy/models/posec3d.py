@@ -11,13 +11,15 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from migstudy.heatmaps import JointPatches
 from migstudy.models.base import ModelOutput, StudyModel
+from migstudy.models.sparse_stem import stem
 
 EXPANSION = 4
 
 
 class PoseC3D(StudyModel):
-    """Heatmap volume (N, V or E, T, H, W) -> class logits.
+    """Heatmap volume (N, V or E, T, H, W), or joints as patches that need no drawing (`heatmaps.joint_patches`) -> class logits.
 
     in_channels: joints or limbs. base_channels, stage_blocks: width and depth; features have
     base_channels * 2 ** (stages - 1) * 4 channels (512). inflate: stages whose first 1x1x1 convolutions look at three
@@ -59,7 +61,7 @@ class PoseC3D(StudyModel):
             if isinstance(module, Bottleneck):
                 nn.init.zeros_(module.conv3.bn.weight)
 
-    def forward(self, volume: Tensor) -> ModelOutput:
+    def forward(self, volume: Tensor | JointPatches) -> ModelOutput:
         return self.cls_head(self.backbone(volume))
 
 
@@ -75,7 +77,7 @@ class SlowOnly(nn.Module):
         stem_stride: int,
     ) -> None:
         super().__init__()
-        self.conv1 = ConvNorm(in_channels, base_channels, (1, stem_kernel, stem_kernel), (1, stem_stride, stem_stride))
+        self.conv1 = Stem(in_channels, base_channels, (1, stem_kernel, stem_kernel), (1, stem_stride, stem_stride))
         self.maxpool = nn.MaxPool3d((1, 3, 3), stride=1, padding=(0, 1, 1))
         channels = base_channels
         for stage, (blocks, inflated, spatial, temporal) in enumerate(stages):
@@ -89,7 +91,7 @@ class SlowOnly(nn.Module):
         self.stages = len(stages)
         self.out_channels = channels
 
-    def forward(self, volume: Tensor) -> Tensor:
+    def forward(self, volume: Tensor | JointPatches) -> Tensor:
         x = self.maxpool(self.conv1(volume).relu())
         for stage in range(1, self.stages + 1):
             x = self.get_submodule(f"layer{stage}")(x)
@@ -126,6 +128,13 @@ class ConvNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.bn(self.conv(x))
+
+
+class Stem(ConvNorm):
+    """The same on heatmaps, or on joints as patches."""
+
+    def forward(self, x: Tensor | JointPatches) -> Tensor:
+        return self.bn(stem(self.conv, x))
 
 
 class Head(nn.Module):
