@@ -76,18 +76,20 @@ def data(project):
 
 @pytest.fixture(scope="module")
 def tuned(data):
-    return train_fusion(tuning(), data)
+    return train_fusion(tuning(epochs=4), data)
 
 
 # -- a run -----------------------------------------------------------------------------------------------------------
 
 
 def test_what_a_run_leaves_and_that_it_loads_back(tuned, data, project):
-    assert tuned.folder == fusion_run(tuning()).folder and frozen_run(tuning().resolved(), data.clips.fingerprint).done
+    config = tuning(epochs=4)
+    assert tuned.folder == fusion_run(config).folder and frozen_run(config.resolved(), data.clips.fingerprint).done
     assert [notebook for notebook, _ in project].count("04_fusion") == 1, "the fusion of frozen encoders is a run, found again"
     names = {p.name for p in tuned.folder.iterdir()}
     assert {"log.csv", "model.safetensors", "config.json", "scores.parquet", "metrics.json"} <= names and fit.CHECKPOINT not in names
     metrics = tuned.read_json("metrics.json")
+    assert metrics["test"]["macro_f1"] > 0.6 and metrics["test"]["majority"]["macro_f1"] < 0.25
     assert metrics["encoders"]["rgb"] == "mine" and len(metrics["at_hand"]) == 6 and np.isfinite(metrics["test"]["macro_f1"])
     model, clips = load_fusion(tuned), ClipData.of(tuning(), data)
     assert isinstance(model, EndToEnd) and bool(model.memory.filled.all())
@@ -259,13 +261,14 @@ def test_masks_are_those_of_the_cached_tokens():
     assert {"late", "nobody"} <= {*known} and "whole" not in known
 
 
-def test_a_view_that_shows_nobody_counts_whole(data):
+def test_masks_follow_the_view_and_one_that_shows_nobody_counts_whole(data):
     clips = ClipData.of(tuning(), replace(data, modalities={k: m for k, m in data.modalities.items() if k != "rgb"}))
     clips = replace(clips, own={k: own for k, own in clips.own.items() if k != "rgb"})
     batch = next(iter(clips.loader(data.clips.train, tuning(), train=True)))
     for view in batch["views"].values():
-        view["scores"][0] = 0
+        view["scores"][0], view["scores"][1, :6] = 0, 0  # of 8 frames, in two steps; a random view begins before the second
     inputs, mask, present = clips.inputs(batch, train=True)
+    assert all(mask[name][1].tolist() == [False, True] for name in ("bone", "joint"))
     assert all(mask[name][0].all() and present[name].all() and not inputs[name][0].any() for name in ("bone", "joint"))
 
 

@@ -1,8 +1,8 @@
 """Fine-tuning encoders through the fusion of their tokens: clips in, augmented anew in every epoch, one network, one loss.
 
-Paper B trains its parts together and says no more of it. Ours is in two steps, first the fusion on frozen encoders' tokens, then
-everything from there: a fusion that knows nothing yet would undo what the encoders have learned (Kumar et al., "Fine-Tuning can
-Distort Pretrained Features", arXiv 2202.10054).
+How paper B trains its parts together is not published; this is our reconstruction, in two steps, first the fusion on frozen
+encoders' tokens, then everything from there: a fusion that knows nothing yet would undo what the encoders have learned (Kumar et
+al., "Fine-Tuning can Distort Pretrained Features", arXiv 2202.10054).
 """
 
 from __future__ import annotations
