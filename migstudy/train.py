@@ -9,6 +9,7 @@ The loop itself is `fit.py`.
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from migstudy.long_tail import LongTailLoss
 from migstudy.losses import GestureLoss
 from migstudy.models import average_views, create_model
 from migstudy.models.base import ModelOutput
+from migstudy.runs.claims import BUSY, Claim, Claimed
 from migstudy.runs.folder import Run, open_run
 from migstudy.scores import load_scores, make_scores, save_scores
 from migstudy.video.rgb import RgbClips
@@ -190,12 +192,20 @@ def main() -> None:
         parser.error(f"-p {wrong[0]}: write -p name=value")
     try:
         config = GestureConfig.from_strings({name: text for name, _, text in pairs})
+        data = open_data(config)
+        run = open_gesture_run(config, data)
     except ValueError as error:
         parser.error(str(error))
-    run = train(config)
-    if int(os.environ.get("RANK", 0)) == 0:
-        run.finish()
-        print(run.folder)
+    first = int(os.environ.get("RANK", 0)) == 0
+    try:
+        with Claim.take(run.folder) if first else nullcontext() as claim:  # a grid may want the same run
+            train(config, data, run)
+            if claim:
+                claim.check()
+                run.finish()
+                print(run.folder)
+    except Claimed as error:
+        parser.exit(BUSY, f"{error}\n")
 
 
 if __name__ == "__main__":

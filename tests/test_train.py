@@ -23,7 +23,9 @@ from migstudy.data import open_data
 from migstudy.fit import CHECKPOINT, learning_rate
 from migstudy.label_embeddings import get_label_embeddings
 from migstudy.models import get_model_class
+from migstudy.runs.claims import BUSY, Claim
 from migstudy.runs.folder import Run
+from migstudy.runs.state import state_of
 from migstudy.scores import get_probabilities, load_scores
 from migstudy.train import predict, train
 
@@ -468,6 +470,19 @@ def test_the_command_refuses_bad_options_in_one_line(options, message, project, 
         module.main()
     assert stopped.value.code == 2 and message in capsys.readouterr().err
     assert list(project.iterdir()) == []
+
+
+def test_the_command_works_on_what_nobody_else_works_on(small, project, monkeypatch, capsys):
+    """So that a grid and a training on several GPUs never write into one folder."""
+    run = Run(project / "run")
+    monkeypatch.setattr(sys, "argv", ["train", *words({**TINY, "data": small, "run_dir": "run"})])
+    states = []
+    monkeypatch.setattr(module, "train", lambda *a: states.append(state_of(run)))
+    with Claim.take(run.folder), pytest.raises(SystemExit) as stopped:
+        module.main()
+    assert stopped.value.code == BUSY and "is being worked on by" in capsys.readouterr().err and not run.done and not states
+    module.main()
+    assert states == ["running"] and run.done and not list(run.folder.glob("claim*"))
 
 
 # -- graph networks --------------------------------------------------------------------------------------------------
