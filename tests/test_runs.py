@@ -17,6 +17,7 @@ from migstudy.runs.folder import Run, finished_runs, open_run, run_id, run_of, s
 
 PARAMS = GestureConfig(profile="smoke").resolved().to_dict()
 TASK = "03_train_gesture"
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,7 @@ def test_the_id_is_stable_and_readable(project):
     assert first == run_id(TASK, dict(reversed(PARAMS.items())), "f")
     assert first.startswith(f"{TASK}-") and len(first) == len(TASK) + 13
     code = f"from migstudy.runs.folder import run_id; import json; print(run_id({TASK!r}, json.loads({json.dumps(PARAMS)!r}), 'f'))"
-    elsewhere = subprocess.run([sys.executable, "-c", code], cwd=Path(runs.__file__).parents[1], capture_output=True, text=True)
+    elsewhere = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert elsewhere.stdout.strip() == first, elsewhere.stderr
 
 
@@ -160,6 +161,23 @@ def test_writing_is_whole_or_nothing(monkeypatch):
         run.write_json("metrics.json", {"top1": 0.7})
     assert run.read_json("metrics.json") == {"top1": 0.5}
     assert not [p for p in run.folder.iterdir() if "partial" in p.name]
+
+
+@pytest.mark.parametrize("changed", ["notebooks/01.ipynb", "migstudy/runs/folder.py", "benchmarks/new.py"])
+def test_the_commit_says_when_sources_differ_from_it(tmp_path, monkeypatch, changed):
+    for name in ("notebooks/01.ipynb", "migstudy/runs/folder.py"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("1")
+    me = ("-c", "user.name=x", "-c", "user.email=x@y")
+    for words in (("init", "-q"), ("add", "."), (*me, "commit", "-q", "-m", "one")):
+        subprocess.run(["git", *words], cwd=tmp_path, check=True)
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "migstudy/runs/folder.py"))
+    (tmp_path / "notes.txt").write_text("no source")
+    clean = runs.git_commit.__wrapped__()
+    assert len(clean) == 40
+    (tmp_path / changed).parent.mkdir(exist_ok=True)
+    (tmp_path / changed).write_text("2")
+    assert runs.git_commit.__wrapped__() == f"{clean}+changes"
 
 
 # -- finding ---------------------------------------------------------------------------------------------------------

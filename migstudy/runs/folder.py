@@ -130,7 +130,7 @@ def git_commit() -> str:
 
     try:
         commit = git("rev-parse", "HEAD")
-        return commit + "+changes" * bool(commit and git("status", "--porcelain", "--", "*.py", "*.ipynb"))
+        return commit + "+changes" * bool(commit and git("status", "--porcelain", "--", ":/*.py", ":/*.ipynb"))
     except (OSError, subprocess.TimeoutExpired):
         return ""
 
