@@ -185,6 +185,20 @@ def test_cells_in_other_hands_are_waited_for_and_taken_over_from_the_dead(projec
     assert [outcome.end for outcome in outcomes] == ["done"] * 3 and sorted(asked) == [0, 1, 1, 2]
 
 
+def test_the_last_line_knows_how_it_ended(project, monkeypatch, capsys):
+    write_notebook(project, "90_none")
+
+    def quick(job: Job, threads, stopped, environment=None) -> Outcome:
+        job.run.folder.mkdir(parents=True)
+        job.run.path("DONE").touch()
+        return Outcome(job, "done", "", 0.1)
+
+    monkeypatch.setattr(sweep_engines, "run_job", quick)
+    run_jobs([job(project, n) for n in range(3)], Local(1), "three")
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1].endswith(" 3 done") and sum(" done: n=" in line for line in said) == 3
+
+
 def test_a_change_of_the_code_stops_the_grid_with_one_message(project, monkeypatch):
     from migstudy.runs.claims import PlanChanged
 

@@ -122,6 +122,7 @@ def run_jobs(jobs: Sequence[Job], engine: Engine, title: str, console: Console |
             raise KeyboardInterrupt(
                 f"stopped with {done} of {len(jobs)} cells done; the same command goes on where it was"
             ) from None
+        progress.refresh(now=True)
         progress.say(progress.summary())
     return [ends[job.number] for job in jobs]
 

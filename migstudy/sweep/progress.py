@@ -51,9 +51,9 @@ class Progress:
         if self.live:
             self.live.__exit__(None, None, None)
 
-    def refresh(self) -> None:
-        """Look again, not more often than looking costs a tenth of the time."""
-        if time.monotonic() - self.looked < 1:
+    def refresh(self, now: bool = False) -> None:
+        """Look again, unless `now` not more often than looking costs a tenth of the time."""
+        if time.monotonic() - self.looked < 1 and not now:
             return
         before = dict(self.states)
         started = time.monotonic()
