@@ -127,6 +127,14 @@ def test_the_heart_beats_and_hears_that_it_was_replaced(folder, monkeypatch):
     assert (folder / "claim.1").exists() and (folder / "claim").exists(), "what is another's stays"
 
 
+def test_a_claim_that_is_given_up_takes_no_newer_one_with_it(folder, monkeypatch):
+    claim = Claim.take(folder)
+    (folder / "claim.1").write_text("{}")
+    monkeypatch.setattr(Claim, "_is_ours", lambda self: True)  # it looked a moment before
+    claim.release()
+    assert [path.name for path in folder.iterdir()] == ["claim.1"]
+
+
 def test_what_the_dead_left_running_is_ended(folder):
     orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env={**os.environ, claims.TOKEN: "t"})
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env={**os.environ, claims.TOKEN: "u"})

@@ -149,7 +149,8 @@ class Claim:
         self._thread.join()
         if self._is_ours():
             for number in sorted(_numbers(self.folder)):
-                _path(self.folder, number).unlink(missing_ok=True)
+                if number <= self.number:  # a higher one was made just now
+                    _path(self.folder, number).unlink(missing_ok=True)
         with suppress(OSError):
             self.folder.rmdir()  # nothing was written: leave nothing
 
