@@ -74,6 +74,24 @@ def test_a_list_shows_state_odd_parameters_metrics_and_commit():
     assert call("list", "--task", "04").output == "no runs\n"
 
 
+@pytest.mark.parametrize("written", ["lr=1e-3", "lr=0.001", "test_mirror=true", "test_mirror=1", "label_embedding=none"])
+def test_parameters_are_asked_for_as_they_are_given(written):
+    asked = trained(lr=0.001, test_mirror=True, label_embedding="none")
+    trained(seed=1, lr=0.01, test_mirror=False, label_embedding="glove"), drawn(1, "f", "2026-01-01")
+    found = run_listing.list_runs(where=dict([written.split("=")]))
+    assert [one.run.id for one in found] == [asked.id]
+    assert [one.task for one in run_listing.list_runs(where={"n": "1"})] == ["90_draw"]
+
+
+@pytest.mark.parametrize(("asked", "said"), [
+    (("--state", "finished"), "no state 'finished'; choose among done, running"), (("-p", "sead=1"), "no run has a parameter 'sead'"),
+])  # fmt: skip
+def test_nonsense_is_not_an_empty_list(asked, said):
+    trained()
+    result = call("list", *asked)
+    assert result.exit_code == 2 and said in result.output and len(result.output.strip().splitlines()) == 1
+
+
 def test_one_run_is_shown_whole():
     run = trained(seed=3)
     short = run.id.rpartition("-")[2][:6]
@@ -113,20 +131,25 @@ def test_clearing_takes_old_drawings_and_halves_and_nothing_of_worth(project):
     other, unfinished = age(drawn(2, "f", "2026-01-01")), age(drawn(3, "f", "2026-01-01", done=False))
     young = drawn(4, "f", "2026-01-01", done=False)
     run, stopped = trained(), trained(done=False, seed=1)
-    half = run.path(".model.partial-1234.safetensors")
-    half.write_text("half")
+    half, deeper = run.path(".model.partial-1234.safetensors"), run.path("deep") / ".x.partial-1234.json"
+    deeper.parent.mkdir()
+    half.write_text("half"), deeper.write_text("half")
     age(run), age(stopped)
     (project / "runs" / "empty").mkdir()
     age(Run(project / "runs" / "empty"))
     found = run_listing.rubbish()
-    assert names(found) == {old.id, unfinished.id, half.name, "empty"}
+    assert names(found) == {old.id, unfinished.id, half.name, deeper.name, "empty"}
+    with Claim.take(run.folder):
+        assert len(run_listing.clear([one for one in found if one.path in (half, deeper)])[1]) == 2, "the run is in other hands"
+    age(run)
     assert "drawn again since" in {one.why for one in found}
     said = call("gc")
-    assert said.exit_code == 0 and "4 would go" in said.output and old.folder.exists() and half.exists()
+    assert said.exit_code == 0 and "5 would go" in said.output and old.folder.exists() and half.exists()
     said = call("gc", "--delete")
     assert said.exit_code == 0, said.output
     kept = {new.id, other.id, young.id, run.id, stopped.id}
-    assert {path.name for path in (project / "runs").iterdir()} == kept and not half.exists() and run.done
+    assert {path.name for path in (project / "runs").iterdir()} == kept and run.done
+    assert not half.exists() and not deeper.exists()
 
 
 def test_runs_of_other_versions_go_only_when_asked(project):

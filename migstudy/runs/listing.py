@@ -14,10 +14,11 @@ from typing import Any
 import pandas as pd
 
 from migstudy import paths
+from migstudy.config.parameters import parsed
 from migstudy.runs.claims import Claim, Claimed, holder_of
 from migstudy.runs.execute import CONFIGS, TRAINED, config_of
 from migstudy.runs.folder import RUNS, Run, code_of, run_id, same_question
-from migstudy.runs.state import attempts, fault_of, seconds_of, state_of
+from migstudy.runs.state import STATES, attempts, fault_of, seconds_of, state_of
 
 HEADLINE = ("test_top1", "test_macro_f1", "test_accuracy", "test_auc")  # metrics that a list shows, where a run has them
 _LONG_AGO = 3600.0  # s without a write, after which nobody is thought to work on files without a claim
@@ -84,12 +85,18 @@ def listed(run: Run) -> Listed:
 
 
 def list_runs(task: str = "", state: str = "", where: Mapping[str, str] | None = None) -> list[Listed]:
-    """Runs by time of their start. task: the start of a notebook's name; where: parameters that they must have, as texts."""
-    found = [listed(run) for run in all_runs()]
+    """Runs by time of their start. task: the start of a notebook's name; where: parameters that they must have, as texts.
+
+    Raises ValueError for an unknown state, and for a parameter that no run has.
+    """
+    if state not in ("", *STATES):
+        raise ValueError(f"there is no state {state!r}; choose among {', '.join(STATES)}")
+    found, where = [listed(run) for run in all_runs()], where or {}
+    if odd := [name for name in where if found and not any(name in one.params for one in found)]:
+        raise ValueError(f"no run has a parameter {odd[0]!r}; see `migstudy run 03 --parameters`")
     found = [
         one for one in found
-        if one.task.startswith(task) and state in ("", one.state)
-        and all(str(one.params.get(name)) == value for name, value in (where or {}).items())
+        if one.task.startswith(task) and state in ("", one.state) and all(_has(one, *pair) for pair in where.items())
     ]  # fmt: skip
     return sorted(found, key=lambda one: one.started)
 
@@ -185,7 +192,8 @@ def clear(found: Sequence[Rubbish]) -> tuple[int, list[str]]:
     """Delete; returns bytes freed, and what had to stay because somebody claimed it meanwhile."""
     freed, kept = 0, []
     for one in found:
-        size, folder = one.size, one.path if one.path.is_dir() else one.path.parent
+        size, place = one.size, paths.resolve(RUNS)
+        folder = place / one.path.relative_to(place).parts[0]
         if folder.name.startswith(".trash-"):
             shutil.rmtree(folder, ignore_errors=True)
             freed += size
@@ -202,6 +210,18 @@ def clear(found: Sequence[Rubbish]) -> tuple[int, list[str]]:
         except Claimed as error:
             kept.append(str(error))
     return freed, kept
+
+
+def _has(one: Listed, name: str, text: str) -> bool:
+    """Whether a run's parameter is what a text stands for, written as for `migstudy run -p`."""
+    if name not in one.params:
+        return False
+    config, value = config_of(one.task), one.params[name]
+    if config is None:
+        return str(value).lower() == text.lower()
+    with suppress(ValueError):
+        return value == parsed(name, text, config.types())
+    return False
 
 
 def _why(one: Listed, newest: Mapping[str, str], older: bool) -> str:
