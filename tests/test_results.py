@@ -238,6 +238,17 @@ def test_what_a_study_could_find_and_what_would_settle_it(study):
     assert len(parts) == 10 and (parts[["between seeds", "between subjects", "rest"]] >= 0).all(axis=None)
 
 
+def test_one_seed_does_not_say_how_many_would_do():
+    made_run(BASE, 0, 0.4), made_run(VARIANTS["all three"], 0, 0.8)
+    groups = {name: runs for name, runs in ablation_runs("smoke").items() if runs}
+    table = tables.effect_table(groups)
+    assert (table["seeds_to_settle"] == 0).all() and table["effect"].notna().all()
+    assert set(tables.readable_effects(table)["would be settled by"]) == {"–"}
+    made_run(VARIANTS["all three"], 1, 0.8)
+    groups = {name: runs for name, runs in ablation_runs("smoke").items() if runs}
+    assert (tables.effect_table(groups)["seeds_to_settle"] == 0).all(), "the base has one still"
+
+
 def test_latex_escapes_what_latex_reads_otherwise(study):
     shown = tables.readable(tables.score_table(ablation_runs("smoke")))
     text = tables.latex(shown.assign(variant="a_b & c"), "95 % of a_b", "table_ablation")

@@ -64,7 +64,7 @@ def effect_table(groups: Groups, base: str = "base") -> pd.DataFrame:
     Columns: variant, metric, seeds, effect, low, high (percentage points; 95 %, `intervals.paired_difference`), p (paired swap test
     by subject, Holm over the variants of a metric), detectable (percentage points that 80 % of such studies would find, tests
     shared as in Holm's first step), seeds_to_settle (how many would make the interval shorter than the effect; NaN where the
-    subjects alone leave more doubt), by_seed (each run minus the base's mean). A missing variant stays, with NaN.
+    subjects alone leave more doubt, 0 where one seed cannot tell), by_seed (each run minus the base's mean). A missing variant stays, with NaN.
     """
     tables = {name: [labelled_scores(run) for run in runs] for name, runs in groups.items()}
     rows = []
@@ -79,7 +79,8 @@ def effect_table(groups: Groups, base: str = "base") -> pd.DataFrame:
                 found = compare(tables[name], tables[base], metric)
                 tests = sum(bool(tables[other]) for other in groups if other != base)
                 row["detectable"] = 100 * minimum_detectable_difference(*found.uncertainty.standard_error(), tests=tests)
-                row["seeds_to_settle"] = seeds_to_settle(found.uncertainty) or np.nan
+                alone = min(found.uncertainty.seeds) < 2  # nothing is known of what seeds do
+                row["seeds_to_settle"] = 0 if alone else seeds_to_settle(found.uncertainty) or np.nan
                 row |= dict(zip(("effect", "low", "high"), 100 * np.array(found.effect), strict=True))
                 row["p"] = found.swap.p_value if found.swap else np.nan
                 row["by_seed"] = [100 * (evaluate(table, intervals=False)[metric] - start) for table in tables[name]]
@@ -96,7 +97,8 @@ def readable_effects(effects: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for row in effects.to_dict("records"):
         missing = np.isnan(row["effect"])
-        settled = "more people" if np.isnan(row["seeds_to_settle"]) else f"{row['seeds_to_settle']:.0f} seeds"
+        needed = row["seeds_to_settle"]
+        settled = "more people" if np.isnan(needed) else f"{needed:.0f} seeds" if needed else "–"
         rows.append({
             "change": row["variant"], "metric": NAMES[row["metric"]], "seeds": row["seeds"],
             "effect": "–" if missing else f"{row['effect']:+.1f} [{row['low']:+.1f}, {row['high']:+.1f}]".replace("-", "−"),
