@@ -1,5 +1,7 @@
 """Grids: every mistake is found before anything runs, and named with file, place and nearest name."""
 
+import json
+
 import pytest
 import yaml
 from hypothesis import given
@@ -182,6 +184,35 @@ def test_paper_a_s_grid_is_the_study_s(monkeypatch):
 
     study = {same_question(GestureConfig.from_strings(cell).resolved().to_dict()) for cell in cells("quick")}
     assert {same_question(cell.params) for cell in grid.cells} == study
+
+
+@pytest.mark.parametrize(("grid", "options", "folder", "extras"), [
+    ("paper_a", {}, "quick", ()), ("emotion", {}, "quick_emotion_1", ("faces", "rgb")),
+    ("sampling", {"model": "mvit", "stream": "rgb", "topology": "native"}, "quick", ("rgb",)),
+])  # fmt: skip
+def test_a_look_at_a_grid_simulates_nothing(project, monkeypatch, grid, options, folder, extras):
+    """Planning opens the data, which would make them, films and all."""
+    from migstudy.sweep import command
+
+    for name in ("03_train_gesture", "05_train_emotion"):
+        (project / "notebooks" / f"{name}.ipynb").write_bytes((ROOT / "notebooks" / f"{name}.ipynb").read_bytes())
+    asked = yaml.safe_load((ROOT / "grids" / f"{grid}.yaml").read_text())
+    asked["include"] = []
+    if options:
+        asked |= {"axes": {}, "base": {"profile": "quick", **options}}
+    path = project / f"{grid}.yaml"
+    path.write_text(yaml.safe_dump(asked))
+    planned = []
+    monkeypatch.setattr(command, "plan_grid", lambda *a: planned.append(a) or [])
+    marker = project / "data" / "simulated" / folder / "simulation.json"
+    marker.parent.mkdir(parents=True)
+    looks = [None, [], ["truth", *extras[:-1]], ["truth", *extras]]
+    for made in looks:
+        if made is not None:
+            marker.write_text(json.dumps({"extras": made}))
+        before = len(planned)
+        assert command.sweep_grid(str(path), {}, dry_run=True) == 0
+        assert (len(planned) > before) == (made is not None and set(extras) <= set(made))
 
 
 def test_grids_are_found_by_name(monkeypatch):

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from migstudy import paths
+from migstudy.config.emotion import EmotionConfig
 from migstudy.runs.state import STATES, state_of
 from migstudy.sweep.cells import Engine, made_by_others, plan_grid, run_jobs
 from migstudy.sweep.engines import Dask, Job, Local, Outcome
 from migstudy.sweep.estimate import Estimate
 from migstudy.sweep.grid import Grid, read_grid
 from migstudy.sweep.progress import COLOURS
+
+_PICTURES = {"face": "faces", "context": "rgb"}  # what a model of win or lose is shown -> the simulator's pictures of it
 
 
 def sweep_grid(
@@ -53,11 +59,27 @@ def sweep_grid(
 
 
 def data_is_there(grid: Grid) -> bool:
-    """False when a cell's data would have to be simulated first."""
-    from migstudy import paths
+    """False when a cell's data, or films that its model looks at, would have to be simulated first."""
+    return all(_is_simulated(*_needed(cell.params)) for cell in grid.cells if cell.params.get("data") == "simulator")
 
-    profiles = {cell.params.get("profile") for cell in grid.cells if cell.params.get("data") == "simulator"}
-    return all((paths.resolve(f"data/simulated/{profile}") / "simulation.json").exists() for profile in profiles)
+
+def _needed(params: Mapping[str, Any]) -> tuple[str, set[str]]:
+    """The folder in data/simulated that a cell reads, and which pictures of it."""
+    if "emotion_effect" in params:
+        needs = EmotionConfig.from_namespace(params).needs
+        return f"{params['profile']}_emotion_{params['emotion_effect']:g}", {_PICTURES[need] for need in needs if need in _PICTURES}
+    seen = params.get("model") == "mvit" and not params.get("films")
+    return str(params.get("profile")), {"rgb"} if seen else set()
+
+
+def _is_simulated(name: str, pictures: set[str]) -> bool:
+    try:
+        made = json.loads((paths.resolve("data/simulated") / name / "simulation.json").read_text(encoding="utf-8"))
+        return pictures <= set(made["extras"])
+    except FileNotFoundError:
+        return False
+    except (ValueError, KeyError, TypeError):  # damaged: who opens it says so
+        return True
 
 
 def show(grid: Grid, jobs: Sequence[Job], slots: int, others: Sequence[Job]) -> None:
