@@ -73,7 +73,7 @@ class Topology:
         return all(frozenset((self.mirror[a], self.mirror[b])) in edges for a, b in self.edges)
 
     def adjacency(self, strategy: str = "spatial") -> np.ndarray:
-        """(K, V, V) float64; see `graph.adjacency`."""
+        """(K, V, V) float64; see `graphs.adjacency`."""
         return graph.adjacency(self.num_joints, self.edges, self.center, strategy)
 
     def bones(self) -> list[tuple[int, int]]:

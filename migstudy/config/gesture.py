@@ -23,7 +23,7 @@ class GestureConfig(Parameters):
     rgb, or on differences of its frames, rgb_motion. topology: a name of `skeletons.list_topologies()`, or `native` for the
     data's own. projection: planes of 3D data drawn as images. clip_len: frames a sample. train_size, test_size: side of
     heatmaps or pictures, px. sigma: px. kept_frames, kept_size (px): of a clip's film, decoded once and kept, see
-    `rgb.RgbSpec`; samples and crops are taken from them. test_mirror: mirror images besides, when there are several test
+    `video.rgb.RgbSpec`; samples and crops are taken from them. test_mirror: mirror images besides, when there are several test
     clips. crop_area: least share of the image that a training crop keeps. colour: brightness, contrast and saturation vary by
     that share. center: what graph networks place at the origin, every `frame`'s body or the `clip`'s; auto: frame in 3D, clip
     in 2D. rotation (degrees), shear, zoom, time_crop, joint_dropout: random views of graph networks, see

@@ -96,7 +96,7 @@ def face_tokens(
 ) -> FaceTokens:  # fmt: skip
     """The tokens of every video's face at every `spec.step` frames, by a model with `size` (px) and `tokens` (N, L, C).
 
-    faces: of `faces.open_faces`. The store belongs to these weights, this configuration and this spec; a record to the film's
+    faces: of `crops.open_faces`. The store belongs to these weights, this configuration and this spec; a record to the film's
     bytes and the way its face was found, so that more videos can be added, and another film or landmark is another record.
     What was interrupted goes on; what is there is not decoded again. cache: as in `read_release`.
     """

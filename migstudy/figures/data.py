@@ -49,7 +49,7 @@ def draw_clip_lengths(data, clip_len: int | None = None, source: str | None = No
 
 @style.styled
 def draw_doctor(report) -> Figure:
-    """A `doctor.DoctorReport` on one page: findings, classes, lengths, missing and faulty joints, hands and wrists."""
+    """A `doctor.examine.DoctorReport` on one page: findings, classes, lengths, missing and faulty joints, hands and wrists."""
     fig = style.new_figure(style.PAGE, 8.6)
     lines = sum(len(_wrapped(f)) for f in report.findings)
     rows = fig.add_gridspec(3, 1, height_ratios=(0.35 + 0.135 * lines, 2.7, 2.4))

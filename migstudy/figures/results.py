@@ -189,7 +189,7 @@ def draw_ablation(table: pd.DataFrame, source: str, seeds: pd.DataFrame | None =
 
 @style.styled
 def draw_published(table: pd.DataFrame, highlight: str = "paper A") -> Figure:
-    """Top-1 and top-5 of `published.load_published`, best on top; nothing measured here belongs into these axes.
+    """Top-1 and top-5 of `report.published.load_published`, best on top; nothing measured here belongs into these axes.
 
     highlight: rows whose method holds this text are set in bold.
     """

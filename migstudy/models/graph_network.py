@@ -73,7 +73,7 @@ class GraphNetwork(StudyModel):
         if not fits or people is not None and x.shape[4] != people:
             raise ValueError(
                 f"coordinates are {tuple(x.shape)}; this {type(self).__name__} on {self.topology.name!r} takes"
-                f" (N, {self.in_channels}, T, {joints}, {people or 'people'}): see graph_data.graph_input"
+                f" (N, {self.in_channels}, T, {joints}, {people or 'people'}): see migstudy.graphs.data.graph_input"
             )
 
     @classmethod

@@ -183,7 +183,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 def write_table(
     table: pd.DataFrame, name: str, sources: Mapping[str, object], legend: str = LEGEND, folder: str = "figures"
 ) -> list:
-    """`tables.write_table` of a `robustness_table` in its readable form; other tables as they are, rounded."""
+    """`report.tables.write_table` of a `robustness_table` in its readable form; other tables as they are, rounded."""
     shown = readable(table) if "top1 change" in table else table.round(3)
     return tables.write_table(table, name, sources, folder, shown, legend)
 
