@@ -84,7 +84,8 @@ def test_parameters_are_asked_for_as_they_are_given(written):
 
 
 @pytest.mark.parametrize(("asked", "said"), [
-    (("--state", "finished"), "no state 'finished'; choose among done, running"), (("-p", "sead=1"), "no run has a parameter 'sead'"),
+    (("--state", "finished"), "no state 'finished'; choose among done, running"),
+    (("-p", "sead=1"), "no run has a parameter 'sead'"),
 ])  # fmt: skip
 def test_nonsense_is_not_an_empty_list(asked, said):
     trained()

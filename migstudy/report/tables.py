@@ -64,7 +64,8 @@ def effect_table(groups: Groups, base: str = "base") -> pd.DataFrame:
     Columns: variant, metric, seeds, effect, low, high (percentage points; 95 %, `intervals.paired_difference`), p (paired swap test
     by subject, Holm over the variants of a metric), detectable (percentage points that 80 % of such studies would find, tests
     shared as in Holm's first step), seeds_to_settle (how many would make the interval shorter than the effect; NaN where the
-    subjects alone leave more doubt, 0 where one seed cannot tell), by_seed (each run minus the base's mean). A missing variant stays, with NaN.
+    subjects alone leave more doubt, 0 where one seed cannot tell), by_seed (each run minus the base's mean). A missing variant
+    stays, with NaN.
     """
     tables = {name: [labelled_scores(run) for run in runs] for name, runs in groups.items()}
     rows = []

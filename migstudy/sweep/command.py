@@ -66,8 +66,8 @@ def data_is_there(grid: Grid) -> bool:
 def _needed(params: Mapping[str, Any]) -> tuple[str, set[str]]:
     """The folder in data/simulated that a cell reads, and which pictures of it."""
     if "emotion_effect" in params:
-        needs = EmotionConfig.from_namespace(params).needs
-        return f"{params['profile']}_emotion_{params['emotion_effect']:g}", {_PICTURES[need] for need in needs if need in _PICTURES}
+        pictures = {_PICTURES.get(need) for need in EmotionConfig.from_namespace(params).needs} - {None}
+        return f"{params['profile']}_emotion_{params['emotion_effect']:g}", pictures
     seen = params.get("model") == "mvit" and not params.get("films")
     return str(params.get("profile")), {"rgb"} if seen else set()
 
