@@ -123,6 +123,6 @@ if __name__ == "__main__":
     parser.add_argument("--views", action="store_true", help="also 10 test clips and their mirror images (1.5 GB)")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: where others compute; with --threads 1")
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: processor time, where others compute")
     given = parser.parse_args()
     main(given.pyskl, given.batch, given.frames, given.views, given.threads, given.repeats, given.clock)

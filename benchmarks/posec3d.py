@@ -2,11 +2,11 @@
 
     python benchmarks/posec3d.py [--pyskl CHECKOUT] [--batch 2] [--frames 48] [--joints 41] [--threads 2] [--clock cpu]
 
-At the published size with --batch 8 (12 GB). Each side is a process of its own, started as its users start it (`sides.py`): ours by
-`migstudy run` (memory kept by the allocator, channels_last_3d, joints given as coordinates to the sparse stem), PYSKL's plainly, on
-volumes that its GeneratePoseTarget draws. A step is forward, cross-entropy, backward and SGD. `dense` is ours with the volume drawn
-and convolved as a whole, `floor` the products of all convolutions as plain matrix products of the same shapes, 4096 rows at a time.
-bfloat16 is ours alone: PYSKL has it for GPUs only, so its float32 step stands beside it.
+At the published size with --batch 8. Each side is a process of its own, started as its users start it (`sides.py`): ours by
+`migstudy run` (memory kept by the allocator, channels_last_3d, joints given as coordinates to the sparse stem), PYSKL's plainly,
+on volumes that its GeneratePoseTarget draws. A step is forward, cross-entropy, backward and SGD. `dense` is ours with the volume
+drawn and convolved as a whole, `floor` the products of all convolutions as matrix products of the same shapes, 4096 rows at a
+time. bfloat16 is ours alone: PYSKL has it for GPUs only, so its float32 step stands beside it.
 """
 
 from __future__ import annotations
@@ -80,8 +80,7 @@ def floors(model: nn.Module, batch: int, frames: int, joints: int):
         shapes.append((batch * out[0, 0].numel(), module.weight[0].numel(), len(module.weight)))
 
     hooks = [m.register_forward_hook(note) for m in model.modules() if isinstance(m, nn.Conv3d)]
-    with torch.no_grad():
-        model(torch.zeros(1, joints, frames, SIZE, SIZE))
+    model(torch.zeros(1, joints, frames, SIZE, SIZE))  # with gradients: else norms are folded in, and modules not called
     for hook in hooks:
         hook.remove()
     return {"of all": partial(_products, shapes), "without the stem": partial(_products, shapes[1:])}
@@ -147,6 +146,6 @@ if __name__ == "__main__":
     parser.add_argument("--joints", type=int, default=41, choices=sorted(TOPOLOGIES))
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: where others compute; with --threads 1")
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: processor time, where others compute")
     given = parser.parse_args()
     main(given.pyskl, given.batch, given.frames, given.joints, given.threads, given.repeats, given.clock)

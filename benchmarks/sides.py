@@ -32,16 +32,17 @@ def in_turns(
 ) -> dict[str, dict[str, float]]:  # fmt: skip
     """Work -> side -> least of several times, s; a work is done by the sides that have it, in turns, after one uncounted.
 
-    clock: `wall`, or `cpu`, the processor time of the side's process, which on one thread says what a quiet machine would, also
-    when others share the cores. Also `work -> "side MB"`: the peak of the resident memory of that side's process so far. Raises RuntimeError with the
-    message of a side that failed.
+    clock: `wall`, or `cpu`, the processor time of all threads of the side's process, which wait without spinning: what a machine
+    that others use still tells. Also `work -> "side MB"`: the peak of the resident memory of that side's process so far. Raises
+    RuntimeError with the message of a side that failed.
     """
+    waiting = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"} if clock == "cpu" else {}
     context, measured = multiprocessing.get_context("spawn"), {}
     with ExitStack() as stack:
         ends, names = {}, {}
         for name, side in sides.items():
             ours, theirs = context.Pipe()
-            with environment(OMP_NUM_THREADS=str(threads), NUMBA_NUM_THREADS=str(threads), **side.variables):
+            with environment(OMP_NUM_THREADS=str(threads), **waiting, **side.variables):
                 process = context.Process(target=_serve, args=(theirs, side.make, side.arguments, threads, clock), daemon=True)
                 process.start()
             theirs.close()

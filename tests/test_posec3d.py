@@ -1,5 +1,6 @@
 """PoseC3D against the original: the same numbers, gradients, running statistics and initialisation."""
 
+import copy
 import json
 import pickle
 
@@ -137,6 +138,53 @@ def test_the_embedding_is_read_before_the_dropout():
 
 
 # -- structure and initialisation --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("batch", [2, 16])
+def test_cheaper_ways_change_nothing(batch, training):
+    """Folded norms, products instead of convolutions, activations in place: against convolution, norm and ReLU one by one."""
+    torch.manual_seed(0)
+    model = PoseC3D(in_channels=3, base_channels=8, stage_blocks=(2, 1, 2), dropout=0.0).train(training)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm3d):
+            torch.nn.init.uniform_(module.weight, 0.5, 1.5)
+            torch.nn.init.uniform_(module.running_var, 0.5, 1.5)
+            torch.nn.init.normal_(module.running_mean, std=0.1)
+    model = model.double().to(memory_format=torch.channels_last_3d)
+    volume = torch.rand(batch, 3, 4, 16, 16).double().contiguous(memory_format=torch.channels_last_3d)
+    plain = copy.deepcopy(model)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)  # small batches go another way there
+        with torch.set_grad_enabled(training):
+            logits = model(volume).logits
+        expected = one_by_one(plain, volume)
+        np.testing.assert_allclose(logits.detach(), expected.detach(), atol=1e-10)
+        if training:
+            logits.square().sum().backward()
+            expected.square().sum().backward()
+            for (name, found), wanted in zip(model.named_parameters(), plain.parameters(), strict=True):
+                np.testing.assert_allclose(found.grad, wanted.grad, atol=1e-9, err_msg=name)
+    finally:
+        torch.set_num_threads(before)
+
+
+def one_by_one(model, x):
+    def layer(block, x):
+        return F.batch_norm(
+            F.conv3d(x, block.conv.weight, None, block.conv.stride, block.conv.padding), block.bn.running_mean,
+            block.bn.running_var, block.bn.weight, block.bn.bias, model.training, 0.1, 1e-5,
+        )  # fmt: skip
+
+    backbone = model.backbone
+    x = F.max_pool3d(layer(backbone.conv1, x).relu(), (1, 3, 3), 1, (0, 1, 1))
+    for stage in (backbone.layer1, backbone.layer2, backbone.layer3):
+        for block in stage:
+            residual = x if block.downsample is None else layer(block.downsample, x)
+            x = layer(block.conv2, layer(block.conv1, x).relu()).relu()
+            x = (layer(block.conv3, x) + residual).relu()
+    return F.linear(x.mean((2, 3, 4)), model.cls_head.fc_cls.weight, model.cls_head.fc_cls.bias)
 
 
 def test_strides_and_inflation_sit_where_the_original_has_them():

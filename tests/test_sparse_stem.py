@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from migstudy.heatmaps import JointPatches, joint_patches, render_joints, render_views
-from migstudy.models import sparse_stem
-from migstudy.models.posec3d import PoseC3D
+from migstudy.models import posec3d, sparse_stem
+from migstudy.models.posec3d import ConvNorm, PoseC3D, _convolve
 
 # -- patches -----------------------------------------------------------------------------------------------------------
 
@@ -100,7 +100,8 @@ def test_float64_gradients_go_the_dense_way():
     conv = convolution(2, 1, 3).double()
     assert not sparse_stem.pays(conv, patches)
     assert torch.autograd.gradcheck(lambda w: nn.functional.conv3d(patches.draw().double(), w, padding=(0, 1, 1)), conv.weight)
-    torch.testing.assert_close(sparse_stem.stem(conv, patches).float(), sparse_stem.sparse_conv(patches, conv.weight.float()))
+    dense = _convolve(patches, conv, conv.weight)
+    torch.testing.assert_close(dense.float(), sparse_stem.sparse_conv(patches, conv.weight.float()))
 
 
 def test_threads_do_not_change_a_bit():
@@ -149,7 +150,7 @@ def test_the_network_answers_and_learns_alike(stride, monkeypatch):
         model = small(stem_stride=stride).train()
         inputs = joint_patches(keypoints, scores, size) if sparse else render_joints(keypoints, scores, size)
         called = []
-        monkeypatch.setattr(sparse_stem, "sparse_conv", _spy(called, sparse_stem.sparse_conv))
+        monkeypatch.setattr(posec3d, "sparse_conv", _spy(called, sparse_stem.sparse_conv))
         logits = model(inputs).logits
         logits.square().sum().backward()
         assert bool(called) == sparse
@@ -164,6 +165,21 @@ def _spy(called, function):
         return function(*arguments)
 
     return spy
+
+
+def test_the_norm_is_folded_into_the_stem_where_nothing_is_learned():
+    keypoints, scores, size = case()
+    torch.manual_seed(1)
+    layer = ConvNorm(5, 8, (1, 7, 7)).eval()
+    for value in (layer.bn.running_mean, layer.bn.bias):
+        nn.init.normal_(value.data)
+    nn.init.uniform_(layer.bn.running_var, 0.5, 2)
+    patches, volume = joint_patches(keypoints, scores, size), render_joints(keypoints, scores, size)
+    expected = layer.bn(layer.conv(volume)).detach()
+    with torch.no_grad():
+        torch.testing.assert_close(layer(patches), expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(layer(volume), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(layer(patches), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_names_and_shapes_of_the_weights_are_the_dense_ones():
@@ -190,8 +206,8 @@ def test_what_does_not_fit_is_drawn():
     ]  # fmt: skip
     for other, given_patches in odd:
         assert not sparse_stem.pays(other, given_patches)
-        torch.testing.assert_close(sparse_stem.stem(other, given_patches), other(given_patches.draw()))
-    sparse_stem.stem(conv, learned).sum().backward()  # draws, and the coordinates have their gradient
+        torch.testing.assert_close(_convolve(given_patches, other, other.weight), other(given_patches.draw()))
+    _convolve(learned, conv, conv.weight).sum().backward()  # draws, and the coordinates have their gradient
     with torch.no_grad():
         assert sparse_stem.pays(conv, learned)
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from migstudy.heatmaps import JointPatches
 from migstudy.models.base import ModelOutput, StudyModel
-from migstudy.models.sparse_stem import stem
+from migstudy.models.sparse_stem import pays, sparse_conv
 
 EXPANSION = 4
 
@@ -77,7 +79,7 @@ class SlowOnly(nn.Module):
         stem_stride: int,
     ) -> None:
         super().__init__()
-        self.conv1 = Stem(in_channels, base_channels, (1, stem_kernel, stem_kernel), (1, stem_stride, stem_stride))
+        self.conv1 = ConvNorm(in_channels, base_channels, (1, stem_kernel, stem_kernel), (1, stem_stride, stem_stride))
         self.maxpool = nn.MaxPool3d((1, 3, 3), stride=1, padding=(0, 1, 1))
         channels = base_channels
         for stage, (blocks, inflated, spatial, temporal) in enumerate(stages):
@@ -92,7 +94,7 @@ class SlowOnly(nn.Module):
         self.out_channels = channels
 
     def forward(self, volume: Tensor | JointPatches) -> Tensor:
-        x = self.maxpool(self.conv1(volume).relu())
+        x = self.maxpool(self.conv1(volume).relu_())
         for stage in range(1, self.stages + 1):
             x = self.get_submodule(f"layer{stage}")(x)
         return x
@@ -112,13 +114,14 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         residual = x if self.downsample is None else self.downsample(x)
-        x = self.conv1(x).relu()
-        x = self.conv2(x).relu()
-        return (self.conv3(x) + residual).relu()
+        # in place: a norm's gradient needs its input, not its output
+        x = self.conv1(x).relu_()
+        x = self.conv2(x).relu_()
+        return self.conv3(x).add_(residual).relu_()
 
 
 class ConvNorm(nn.Module):
-    """Convolution that keeps the size (up to its stride), without bias, and batch norm."""
+    """Convolution that keeps the size (up to its stride), without bias, and batch norm; without gradients, both in one."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: tuple[int, int, int], stride=(1, 1, 1)) -> None:
         super().__init__()
@@ -126,15 +129,41 @@ class ConvNorm(nn.Module):
         self.conv = nn.Conv3d(in_channels, out_channels, kernel, stride, padding, bias=False)
         self.bn = nn.BatchNorm3d(out_channels)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.bn(self.conv(x))
-
-
-class Stem(ConvNorm):
-    """The same on heatmaps, or on joints as patches."""
-
     def forward(self, x: Tensor | JointPatches) -> Tensor:
-        return self.bn(stem(self.conv, x))
+        conv = self.conv
+        if self.training or torch.is_grad_enabled():
+            return self.bn(_convolve(x, conv, conv.weight))
+        scale = self.bn.weight * (self.bn.running_var + self.bn.eps).rsqrt()
+        return _convolve(x, conv, conv.weight * scale.view(-1, 1, 1, 1, 1), self.bn.bias - self.bn.running_mean * scale)
+
+
+def _convolve(x: Tensor | JointPatches, conv: nn.Conv3d, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """conv(x) with that weight and bias, the cheaper way."""
+    if isinstance(x, JointPatches):
+        if pays(conv, x):
+            return sparse_conv(x, weight, conv.stride[-1], bias)
+        x = x.draw().to(weight.dtype)
+    if _one_thread_is_slow(x, conv):
+        return _as_products(x, weight, bias)
+    return conv(x) if weight is conv.weight else F.conv3d(x, weight, bias, conv.stride, conv.padding)
+
+
+def _one_thread_is_slow(x: Tensor, conv: nn.Conv3d) -> bool:
+    """Where PyTorch leaves oneDNN for its plain kernel: one thread, batches below 16, kernels of one pixel."""
+    return (
+        x.device.type == "cpu" and torch.get_num_threads() == 1 and len(x) < 16 and x.dtype in (torch.float32, torch.float64)
+        and conv.kernel_size[1:] == (1, 1) and conv.stride == (1, 1, 1) and not torch.is_autocast_enabled("cpu")
+        and x.is_contiguous(memory_format=torch.channels_last_3d)
+    )  # fmt: skip
+
+
+def _as_products(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The convolution with a kernel k x 1 x 1 as a matrix product, or, over time, as one of pictures T x (H W)."""
+    x = x.permute(0, 2, 3, 4, 1)
+    if weight.shape[2] == 1:
+        return F.linear(x, weight.flatten(1), bias).permute(0, 4, 1, 2, 3)
+    picture = F.conv2d(x.flatten(2, 3).permute(0, 3, 1, 2), weight[..., 0], bias, padding=(weight.shape[2] // 2, 0))
+    return picture.permute(0, 2, 3, 1).unflatten(2, x.shape[2:4]).permute(0, 4, 1, 2, 3)
 
 
 class Head(nn.Module):

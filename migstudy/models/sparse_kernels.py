@@ -13,8 +13,11 @@ from migstudy.compiled import compiled
 
 
 @compiled
-def forward(out, half, corner, rows, columns, arranged, size, stride, first, last):
-    """out (F, H', W' C) float32, or, where `half` (F, H' W' C) uint16 is not empty, one plane of scratch (1, H', W' C)."""
+def forward(out, half, corner, rows, columns, arranged, ground, size, stride, first, last):
+    """out (F, H', W' C) float32, or, where `half` (F, H' W' C) uint16 is not empty, one plane of scratch (1, H', W' C).
+
+    ground (W' C): what each row begins with.
+    """
     joints, kernel, residues, taps, channels = arranged.shape
     height, width = size
     span = columns.shape[2]
@@ -24,7 +27,8 @@ def forward(out, half, corner, rows, columns, arranged, size, stride, first, las
     pad = kernel // 2
     for f in range(first, last):
         plane = out[f] if len(half) == 0 else out[0]
-        plane[:] = 0
+        for y in range(height):
+            plane[y] = ground
         for v in range(joints):
             low, high = _extent(rows[f, v])
             if low == high:

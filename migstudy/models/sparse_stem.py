@@ -18,8 +18,8 @@ _PIECES = 16  # that the gradient's sum is cut into, however many threads there 
 def pays(conv: nn.Conv3d, patches: JointPatches) -> bool:
     """Whether `sparse_conv` stands in for drawing and `conv`.
 
-    On a CPU, for a kernel 1 x k x k with its usual padding, no gradient to the coordinates, and patches that cover at most an eighth
-    of the image: measured, it gains wherever that holds.
+    On a CPU, for a kernel 1 x k x k with its usual padding, no gradient to the coordinates, and patches that cover at most an
+    eighth of the image: measured, it gains wherever that holds.
     """
     (depth, *kernel), (step, *strides) = conv.kernel_size, conv.stride
     standard = (
@@ -32,29 +32,19 @@ def pays(conv: nn.Conv3d, patches: JointPatches) -> bool:
     return conv.weight.device.type == "cpu" and bool(standard) and plain and small and not learned
 
 
-def stem(conv: nn.Conv3d, heatmaps: Tensor | JointPatches) -> Tensor:
-    """conv(heatmaps), by the cheaper way; heatmaps (N, V, T, H, W) or patches of it."""
-    if isinstance(heatmaps, Tensor):
-        return conv(heatmaps)
-    if pays(conv, heatmaps):
-        return sparse_conv(heatmaps, conv.weight, conv.stride[-1])
-    volume = heatmaps.draw()
-    return conv(volume if conv.weight.dtype != torch.float64 else volume.double())
-
-
-def sparse_conv(patches: JointPatches, weight: Tensor, stride: int = 1) -> Tensor:
+def sparse_conv(patches: JointPatches, weight: Tensor, stride: int = 1, bias: Tensor | None = None) -> Tensor:
     """conv3d(patches.draw(), weight, stride=(1, stride, stride), padding=(0, k // 2, k // 2)) on a CPU.
 
-    weight (C, V, 1, k, k) float32, k odd; its gradient is given, the patches' not. Returns (N, C, T, H', W') in channels_last_3d,
-    float32, or bfloat16 where autocast asks for it: the sums are float32 either way.
+    weight (C, V, 1, k, k) float32, k odd; its gradient is given, that of patches and bias (C,) is not. Returns (N, C, T, H', W')
+    in channels_last_3d, float32, or bfloat16 where autocast asks for it: the sums are float32 either way.
     """
     half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
-    return _SparseConv.apply(weight, *patches[:3], patches.size, stride, half)
+    return _SparseConv.apply(weight, bias, *patches[:3], patches.size, stride, half)
 
 
 class _SparseConv(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, weight, corner, rows, columns, size, stride, half):
+    def forward(ctx, weight, bias, corner, rows, columns, size, stride, half):
         from migstudy.compiled import in_threads
         from migstudy.models import sparse_kernels
 
@@ -64,11 +54,12 @@ class _SparseConv(torch.autograd.Function):
         height, width = ((side + 2 * (kernel // 2) - kernel) // stride + 1 for side in size)
         arranged = arrange(weight.detach().float(), stride).numpy()
         out = torch.empty((batch, frames, height, width, channels), dtype=torch.bfloat16 if half else torch.float32)
+        ground = (torch.zeros(channels) if bias is None else bias.detach().float()).repeat(width).numpy()
         planes, halves = _planes(out)
 
         def work(first: int, last: int) -> None:
             drawn = planes if planes is not None else _scratch(height, width * channels)
-            sparse_kernels.forward(drawn, halves, *arrays, arranged, (height, width), stride, first, last)
+            sparse_kernels.forward(drawn, halves, *arrays, arranged, ground, (height, width), stride, first, last)
 
         in_threads(work, batch * frames)
         ctx.arrays, ctx.stride, ctx.shape, ctx.size = arrays, stride, weight.shape, (height, width)
@@ -97,7 +88,7 @@ class _SparseConv(torch.autograd.Function):
             )  # fmt: skip
 
         in_threads(work, jobs, pieces)
-        return disarrange(sums.sum(0), kernel, ctx.stride), None, None, None, None, None, None
+        return disarrange(sums.sum(0), kernel, ctx.stride), *[None] * 7
 
 
 def arrange(weight: Tensor, stride: int) -> Tensor:
