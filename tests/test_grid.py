@@ -187,7 +187,7 @@ def test_paper_a_s_grid_is_the_study_s(monkeypatch):
 
 
 @pytest.mark.parametrize(("grid", "options", "folder", "extras"), [
-    ("paper_a", {}, "quick", ()), ("emotion", {}, "quick_emotion_1", ("faces", "rgb")),
+    ("paper_a", {}, "quick", ()), ("emotion", {}, "quick_emotion_2", ("faces", "rgb")),
     ("sampling", {"model": "mvit", "stream": "rgb", "topology": "native"}, "quick", ("rgb",)),
 ])  # fmt: skip
 def test_a_look_at_a_grid_simulates_nothing(project, monkeypatch, grid, options, folder, extras):
@@ -213,6 +213,15 @@ def test_a_look_at_a_grid_simulates_nothing(project, monkeypatch, grid, options,
         before = len(planned)
         assert command.sweep_grid(str(path), {}, dry_run=True) == 0
         assert (len(planned) > before) == (made is not None and set(extras) <= set(made))
+
+
+def test_the_win_or_lose_grid_shares_its_cells_with_the_study(monkeypatch):
+    from migstudy.config.emotion import EmotionConfig
+    from migstudy.emotion.report import emotion_cells
+
+    monkeypatch.setenv("MIGSTUDY_ROOT", str(ROOT))
+    study = {same_question(EmotionConfig.from_strings(cell).resolved().to_dict()) for cell in emotion_cells("quick", (2.0,))}
+    assert study <= {same_question(cell.params) for cell in read_grid("emotion").cells}
 
 
 def test_grids_are_found_by_name(monkeypatch):
