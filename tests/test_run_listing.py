@@ -60,10 +60,12 @@ def names(found) -> set[str]:
 
 def test_a_list_shows_state_odd_parameters_metrics_and_commit():
     one, two, failed = trained(), trained(seed=1, topology="imigue22"), trained(done=False, seed=2)
+    graph = trained(model="agcn")
     mark_failed(failed, "ValueError: no")
     table = run_listing.as_table(run_listing.list_runs()).set_index("run")
     assert table.loc[one.id, "parameters"] == "profile=smoke" and table.loc[one.id, "test_top1"] == 25.0
     assert table.loc[two.id, "parameters"] == "profile=smoke topology=imigue22 seed=1"
+    assert table.loc[graph.id, "parameters"] == "profile=smoke model=agcn", "and not what the model brings with it"
     assert list(table.loc[[one.id, two.id, failed.id], "state"]) == ["done", "done", "failed"]
     assert "test_auc" not in table and table.loc[one.id, "commit"] == one.read_json("env.json")["commit"][:7]
     with Claim.take(failed.folder):

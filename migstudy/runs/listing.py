@@ -258,7 +258,7 @@ def _halves(folder: Path) -> Iterator[Path]:
 
 
 def _odd(task: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters that differ from the profile's defaults, the profile among them."""
+    """Parameters that differ from the defaults of the profile and model, those two among them."""
     config = config_of(task)
     if config is None:
         return dict(params)
@@ -266,7 +266,7 @@ def _odd(task: str, params: Mapping[str, Any]) -> dict[str, Any]:
     with suppress(ValueError, TypeError, KeyError):
         chosen = {name: params[name] for name in ("profile", "model") if name in params}
         usual = config(**chosen).resolved().to_dict()
-    usual |= {"profile": None} | {name: params.get(name) for name in ("threads", "workers", "run_dir")}
+    usual |= {"profile": None, "model": config().to_dict().get("model")} | {name: params.get(name) for name in ("threads", "workers", "run_dir")}
     return {name: params[name] for name in config.types() if name in params and params[name] != usual.get(name)}
 
 

@@ -105,7 +105,7 @@ def show(grid: Grid, jobs: Sequence[Job], slots: int, others: Sequence[Job]) -> 
         if job.problem:
             console.print(f"{job.name}: {job.problem}", markup=False)
     if not jobs:
-        console.print("the data is simulated first; until then no cell is done")
+        console.print("data or films are simulated first; until then every cell counts as missing")
     if others:
         console.print(f"{len(others)} of them were finished by another version of the notebook or the code; see --older")
     left = [cell.params for cell, state in zip(grid.cells, states, strict=True) if state not in ("done", "failed")]
