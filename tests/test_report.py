@@ -45,8 +45,8 @@ def study(tmp_path, monkeypatch):
     for name, notebook in (("late", "07_tables"), ("early", "01_dataset")):
         Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(folder / f"{name}.png")
         (folder / f"{name}.json").write_text(json.dumps({**told, "title": f"A {name} figure", "command": f"migstudy run {notebook}"}))
-    run = open_run("03_train_gesture", {"model": "posec3d", "seed": 3}, "f")
-    run.write_json("metrics.json", {"test": {"top1": 0.5, "macro_f1": 0.25}})
+    run = open_run("03_train_gesture", {"profile": "smoke", "shuffle_labels": True, "seed": 0}, "f")
+    run.write_json("metrics.json", {"test": {"top1": 0.5, "macro_f1": 0.25}, "source": "a toy <of> mine"})
     cells = [
         {"cell_type": "markdown", "metadata": {}, "source": ["# Train\n", "with **care**"]},
         {"cell_type": "code", "metadata": {}, "source": ["x = '<b>'"], "outputs": [
@@ -65,7 +65,8 @@ def test_everything_is_in_it_and_nothing_runs(study):
     tree.feed(page)
     assert tree.open == [] and {"tables", "figures", "notebooks", "runs"} <= tree.links <= tree.ids
     assert {"table_a", "late", "early"} <= tree.ids and tree.tags.count("img") == 2 and "script" not in tree.tags
-    for text in ("Scores &lt;of&gt; all", "50.0", "r-1 r-2", "a &lt; b", "<strong>care</strong>", "<td>7</td>", "50.0 %", "seed=3"):
+    for text in ("Scores &lt;of&gt; all", "50.0", "r-1 r-2", "a &lt; b", "<strong>care</strong>", "<td>7</td>", "50.0 %", "seed=0",
+                 "profile=smoke", "shuffle_labels=True", "a toy &lt;of&gt; mine"):  # fmt: skip
         assert text in page, text
     assert "50%|###" not in page and 'src="http' not in page and "<link" not in page, "it stands alone"
     assert page.index('id="early"') < page.index('id="late"'), "in the order of the notebooks"

@@ -22,7 +22,10 @@ STATEMENT = (
     "Numbers marked as measured were measured by this study, on the data that each table and figure names. Published numbers"
     " are quoted from their papers. Nothing here was measured on iMiGUE unless its line says so."
 )
-_SHOWN_PARAMETERS = ("model", "stream", "topology", "sampling", "label_embedding", "loss", "fusion", "seed")
+_SHOWN_PARAMETERS = (
+    "profile", "model", "stream", "topology", "sampling", "label_embedding", "loss", "fusion", "emotion_effect", "shuffle_labels",
+    "seed",
+)  # fmt: skip
 
 
 def write_report(target: Path, figures: Path, runs: Path) -> Path:
@@ -132,15 +135,18 @@ def _output(output: dict) -> str:
 
 
 def _runs(finished: list[Run]) -> str:
-    head = "".join(f"<th>{name}</th>" for name in ("run", "parameters", "top-1", "macro-F1", "commit", "machine", "started"))
+    names = ("run", "parameters", "top-1", "macro-F1", "measured on", "commit", "machine", "started")
+    head = "".join(f"<th>{name}</th>" for name in names)
     rows = []
     for run in finished:
         params, env = params_of(run), run.read_json("env.json")
-        test = run.read_json("metrics.json").get("test", {}) if run.path("metrics.json").exists() else {}
-        told = ", ".join(f"{name}={params[name]}" for name in _SHOWN_PARAMETERS if params.get(name) not in (None, ""))
+        metrics = run.read_json("metrics.json") if run.path("metrics.json").exists() else {}
+        test, source = metrics.get("test", {}), metrics.get("source", "–")
+        shown = {name: params[name] for name in _SHOWN_PARAMETERS if params.get(name) not in (None, "")}
+        told = ", ".join(f"{name}={value}" for name, value in shown.items() if value is not False)
         numbers = [f"{100 * test[name]:.1f} %" if isinstance(test.get(name), float) else "–" for name in ("top1", "macro_f1")]
         machine = ", ".join(env["gpus"]) or env["cpu"]
-        cells = [run.id, told, *numbers, str(env["commit"])[:7], machine, env["started"]]
+        cells = [run.id, told, *numbers, source, str(env["commit"])[:7], machine, env["started"]]
         rows.append("<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>")
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>' if rows else ""
 

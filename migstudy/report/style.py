@@ -21,7 +21,7 @@ img { max-width: 100%; height: auto; padding: 0.5rem; background: #ffffff; borde
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.3rem 0.7rem; border-bottom: 1px solid var(--line); text-align: left; white-space: nowrap; }
-td:nth-child(2) { white-space: normal; } #runs td:nth-child(2) { min-width: 22rem; }
+td:nth-child(2) { white-space: normal; } #runs td:nth-child(2), #runs td:nth-child(5) { white-space: normal; min-width: 22rem; }
 table, .wide td, .wide th { border-left: 0; border-right: 0; border-top: 0; } .anchor-link { display: none; } thead th { border-bottom: 2px solid var(--soft); }
 details { margin: 0.4rem 0; } summary { cursor: pointer; color: var(--soft); font-size: 0.9rem; }
 details.notebook { margin: 0.8rem 0; padding: 0.3rem 1rem; border: 1px solid var(--line); border-radius: 4px; }
