@@ -14,7 +14,7 @@ import argparse
 from functools import partial
 
 import numpy as np
-import pyskl
+import pyskl_files
 import torch
 from record import save_result, show
 from sides import Side, in_turns
@@ -77,7 +77,7 @@ def theirs(root: str, batch: int, frames: int, views: bool):
         keypoints, scores = inputs(topology, size, clips, batch, frames)
         pairs = [(a, b) for a, b in enumerate(topology.limb_mirror if edges else topology.mirror) if a < b]
         left, right = ([p[i] for p in pairs] for i in (0, 1))
-        target = pyskl.pose_target(
+        target = pyskl_files.pose_target(
             root, with_kp=not edges, with_limb=bool(edges), skeletons=edges or [], double=clips > 1, left_kp=left, right_kp=right,
             left_limb=left, right_limb=right,
         )  # fmt: skip

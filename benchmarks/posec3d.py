@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 from functools import partial
 
-import pyskl
+import pyskl_files
 import torch
 from heatmaps import skeletons
 from record import save_result, show
@@ -96,7 +96,7 @@ def _products(shapes: list[tuple[int, int, int]]) -> None:
 def theirs(root: str, batch: int, frames: int, joints: int):
     torch.manual_seed(0)
     keypoints, scores, labels = inputs(batch, frames, joints)
-    target = pyskl.pose_target(root, with_kp=True, with_limb=False)
+    target = pyskl_files.pose_target(root, with_kp=True, with_limb=False)
 
     def drawn() -> torch.Tensor:  # GeneratePoseTarget, FormatShape, ToTensor, collate
         sizes = dict(img_shape=(SIZE, SIZE))
@@ -105,7 +105,7 @@ def theirs(root: str, batch: int, frames: int, joints: int):
         return torch.stack([torch.from_numpy(clip).transpose(0, 1) for clip in clips])
 
     volume = drawn()
-    model, frozen = (pyskl.recognizer(root, joints, CLASSES) for _ in range(2))
+    model, frozen = (pyskl_files.recognizer(root, joints, CLASSES) for _ in range(2))
     optimizer = torch.optim.SGD(model.parameters(), 1e-3, 0.9)
     frozen.eval()
     return {

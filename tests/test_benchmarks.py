@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-SHARED = ("record.py", "sides.py", "pyskl.py")
+SHARED = ("record.py", "sides.py", "pyskl_files.py")
 
 
 @pytest.mark.parametrize("script", sorted(p.name for p in FOLDER.glob("*.py") if p.name not in SHARED))
