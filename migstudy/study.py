@@ -56,8 +56,8 @@ def run_study(profile: str, workers: int = 0, seeds: tuple[int, ...] = SEEDS, pa
         print(f"\n[{time.monotonic() - started:5.0f} s] {title}", flush=True)
         try:
             failed = work()
-        except (ValueError, RuntimeError) as error:
-            failed = [({}, str(error))]
+        except (ValueError, KeyError, OSError, RuntimeError) as error:
+            failed = [({}, str(error.args[0] if isinstance(error, KeyError) else error))]
         for cell, said in failed if isinstance(failed, list) else []:
             failures += 1
             print(f"FAILED {dict(cell) or title}\n{said}", file=sys.stderr)

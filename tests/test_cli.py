@@ -130,13 +130,14 @@ def test_the_study_refuses_nonsense_before_it_starts(monkeypatch, option, projec
     assert [p.name for p in project.iterdir()] == ["notebooks"]
 
 
-def test_a_study_goes_on_when_a_step_fails(monkeypatch, capsys):
+@pytest.mark.parametrize("kind", [RuntimeError, ValueError, KeyError, FileNotFoundError])
+def test_a_study_goes_on_when_a_step_fails(monkeypatch, capsys, kind):
     done = []
 
     def notebook(name, options, quiet):
         done.append(name)
         if name == "02_representation":
-            raise RuntimeError("no heatmaps today")
+            raise kind("no heatmaps today")
 
     monkeypatch.setattr(execute, "run_notebook", notebook)
     monkeypatch.setattr("migstudy.data.data_path", lambda *a: done.append("simulate"))
