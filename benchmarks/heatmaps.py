@@ -5,7 +5,8 @@
 Joints and limbs of skeletons of 17, 22 and 41 joints on 56 x 56 px; `--views`: also the whole test protocol, 10 clips and their
 mirror images at 64 x 64 px. We render a batch in one call and PYSKL clip by clip, so both are given a clip. Each side is a
 process of its own, started as its users start it (`sides.py`): ours by `migstudy run`, with memory kept by the allocator.
-`times zeros` is our time over that of `torch.zeros` of the same size, below which no volume can be written.
+`times zeros` is our time over that of `torch.zeros` of the same size, below which no volume can be written. `patches` is what the
+sparse stem takes instead of a volume of joints; it is all that a training of ours on a CPU makes of them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch
 from record import save_result, show
 from sides import Side, in_turns
 
-from migstudy.heatmaps import render_views
+from migstudy.heatmaps import joint_patches, render_views
 from migstudy.runs.execute import ALLOCATOR
 from migstudy.skeletons import get_topology
 from migstudy.temporal import uniform_segments
@@ -64,6 +65,8 @@ def ours(batch: int, frames: int, views: bool):
         keypoints, scores = map(torch.from_numpy, inputs(topology, size, clips, batch, frames))
         mirror = None if clips == 1 else topology.limb_mirror if edges else topology.mirror
         works[what] = partial(render_views, keypoints, scores, size, num_clips=clips, edges=edges, permutation=mirror)
+        if not edges:
+            works[f"{what}: patches"] = partial(joint_patches, keypoints, scores, size, num_clips=clips, permutation=mirror)
         works[f"{what}: zeros"] = partial(torch.zeros, works[what]().shape)
     return works
 
@@ -102,14 +105,19 @@ def main(root: str, batch: int, frames: int, views: bool, threads: int, repeats:
     measured = {}
     timed = in_turns(sides, threads, repeats, clock)
     for what, row in timed.items():
-        if what.endswith(": zeros"):
+        if ": " in what:
             continue
+        share = 1 if "clips" in what else batch
         for side in ("ours", "ours, own start"):
-            row[side] /= 1 if "clips" in what else batch
-        zeros = timed[f"{what}: zeros"]["ours"] / (1 if "clips" in what else batch)
+            row[side] /= share
+        zeros = timed[f"{what}: zeros"]["ours"] / share
         measured[what] = {f"{side} ms": row[side] * 1e3 for side in sides} | {"times zeros": row["ours"] / zeros}
+        if f"{what}: patches" in timed:
+            measured[what]["patches ms"] = timed[f"{what}: patches"]["ours"] / share * 1e3
         if root:
             measured[what] |= {"times PYSKL": row["PYSKL"] / row["ours"], "largest difference": errors[what]}
+            if "patches ms" in measured[what]:
+                measured[what]["patches times PYSKL"] = row["PYSKL"] * 1e3 / measured[what]["patches ms"]
     show(measured)
     settings = {"batch": batch, "frames": frames, "views": views, "threads": threads, "repeats": repeats, "clock": clock}
     print(save_result("heatmaps", measured, settings | {"pyskl": bool(root)}))
