@@ -11,7 +11,7 @@ from migstudy.runs.folder import Run, code_of, finished_runs, same_question
 from migstudy.scores import load_scores
 from migstudy.study import LIMB, VARIANTS
 
-TASK = "03_train_gesture"
+TASK, EMOTION_TASK = "03_train_gesture", "05_train_emotion"
 Groups = dict[str, list[Run]]  # a variant's runs, one a seed; empty where nothing is finished
 
 
@@ -29,9 +29,9 @@ def find_runs(
     return groups
 
 
-def answers() -> list[Run]:
-    """The finished training runs by seed, of those that asked for the same thing the newest."""
-    stored = sorted(finished_runs(task=TASK), key=lambda run: run.read_json("env.json")["started"])
+def answers(task: str = TASK) -> list[Run]:
+    """A training notebook's finished runs by seed, of those that asked for the same thing the newest."""
+    stored = sorted(finished_runs(task=task), key=lambda run: run.read_json("env.json")["started"])
     return sorted({same_question(params_of(run)): run for run in stored}.values(), key=seed_of)
 
 
@@ -54,6 +54,25 @@ def without_seed(params: Mapping[str, object]) -> dict:
 def ablation_runs(profile: str, data: str = "simulator") -> Groups:
     """Runs of paper A's ablation: base, one change at a time, all three."""
     return find_runs(VARIANTS, profile, data)
+
+
+def grid_runs(name: str, profile: str, data: str = "simulator") -> tuple[str, Groups]:
+    """A grid's title, and each of its variants with its finished runs, in the grid's order; see `sweep.grid`.
+
+    profile, data: instead of what the grid says, where it does not vary them. Raises ValueError for a grid that is not there, and
+    for one of win or lose, whose models notebook 07 compares.
+    """
+    from migstudy.sweep.grid import read_grid
+
+    grid = read_grid(name, {"profile": profile} | ({"data": data} if data != "simulator" else {}))
+    if grid.notebook.stem == EMOTION_TASK:
+        raise ValueError(f"{grid.file}: its runs score videos, not clips; notebook 07_paper_tables compares them")
+    stored = answers(grid.notebook.stem)
+    groups: Groups = {cell.variant: [] for cell in grid.cells}
+    for cell in grid.cells:
+        asked = same_question(cell.params)
+        groups[cell.variant] += [run for run in stored if same_question(params_of(run)) == asked]
+    return grid.title, groups
 
 
 def stream_runs(profile: str, data: str = "simulator") -> Groups:

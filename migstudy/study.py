@@ -99,3 +99,20 @@ def redraw(profile: str) -> None:
         if name == "08_robustness" and (run := stored_run(RobustnessConfig(profile=profile))):
             options["run_dir"] = str(run.folder)  # measured once, by whatever version of the code
         run_notebook(name, options, quiet=True)
+    for grid in _compared_grids(profile):
+        print(f"notebook 06_ablations, grid {grid}", flush=True)
+        run_notebook("06_ablations", {"profile": profile, "grid": grid}, quiet=True)
+
+
+def _compared_grids(profile: str) -> list[str]:
+    """The shipped grids that can be compared: the base is finished, and at least half of the variants."""
+    from migstudy import paths, results
+
+    found = []
+    for file in sorted(paths.resolve("grids").glob("*.yaml")):
+        if file.stem in ("paper_a", "emotion"):  # notebooks 06 and 07 show them anyway
+            continue
+        finished = [bool(runs) for runs in results.grid_runs(file.stem, profile)[1].values()]
+        if finished[0] and 2 * sum(finished) >= len(finished):
+            found.append(file.stem)
+    return found

@@ -12,7 +12,7 @@ from projects import ROOT, TRAINING, write_notebook
 from toy import save_toy, toy_set
 from typer.testing import CliRunner
 
-from migstudy import study
+from migstudy import results, study
 from migstudy.cli import app
 from migstudy.clips import ClipSet
 from migstudy.config.gesture import GestureConfig
@@ -154,12 +154,17 @@ def test_a_study_has_known_parts(capsys):
         study.run_study("smoke", 1, (0,), ("voice",))
 
 
-def test_figures_draws_every_notebook_again(monkeypatch):
+FINISHED = {"a": ["run"], "b": [], "c": []}, {"a": ["run"], "b": ["run"], "c": []}  # too few to compare, and enough
+
+
+def test_figures_draws_every_notebook_again(project, monkeypatch):
     done = []
-    monkeypatch.setattr(execute, "run_notebook", lambda name, options, quiet: done.append((name, options["profile"])))
+    (project / "grids").symlink_to(ROOT / "grids")
+    monkeypatch.setattr(execute, "run_notebook", lambda name, options, quiet: done.append((name, options["profile"], options.get("grid"))))
+    monkeypatch.setattr(results, "grid_runs", lambda name, profile: ("", FINISHED[name == "sampling"]))
     assert call("figures", "--profile", "smoke").exit_code == 0
     names = ("01_dataset", "02_representation", "06_ablations", "07_paper_tables", "08_robustness")
-    assert done == [(name, "smoke") for name in names]
+    assert done == [(name, "smoke", None) for name in names] + [("06_ablations", "smoke", "sampling")]
     monkeypatch.setattr(execute, "run_notebook", lambda *a, **k: (_ for _ in ()).throw(ValueError("no finished run answers this")))
     result = call("figures")
     assert result.exit_code == 2 and result.stderr == "migstudy: no finished run answers this\n"

@@ -5,12 +5,13 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from projects import ROOT
 
 from migstudy.config.gesture import PROFILES, GestureConfig
 from migstudy.evaluate import evaluate
 from migstudy.fusion.late import fuse
 from migstudy.report import tables
-from migstudy.results import ablation_runs, find_runs, labelled_scores, provenance, runs_of_data, source_of, stream_runs
+from migstudy.results import ablation_runs, find_runs, grid_runs, labelled_scores, provenance, runs_of_data, source_of, stream_runs
 from migstudy.runs import folder as runs
 from migstudy.runs.folder import Run, open_run
 from migstudy.scores import make_scores, save_scores
@@ -80,6 +81,36 @@ def test_each_variant_finds_its_own_runs(study):
     assert streams == {"joint": groups["all three"], "limb": [study["limb", s] for s in (0, 1)]}
     assert all(not found for found in ablation_runs("quick").values())
     assert all(not found for found in ablation_runs("smoke", "natops.npz").values())
+
+
+def test_a_grid_s_variants_find_their_runs(study, tmp_path):
+    for place in ("notebooks", "grids"):
+        (tmp_path / place).symlink_to(ROOT / place)
+    file = tmp_path / "mine.yaml"
+    file.write_text("""
+notebook: 03_train_gesture
+title: Two of them
+base: {topology: imigue22, label_embedding: none}
+axes: {sampling: [uniform_interval, zero_pad, uniform_segments]}
+seeds: [0, 1]
+""")
+    title, groups = grid_runs(str(file), "smoke")
+    found = {name: [run.id for run in runs] for name, runs in groups.items()}
+    expected = {"uniform_interval": "+ sampling", "zero_pad": "base"}
+    wanted = {f"sampling={name}": [study[variant, seed].id for seed in (0, 1)] for name, variant in expected.items()}
+    assert title == "Two of them" and found == wanted | {"sampling=uniform_segments": []}
+    effects = tables.effect_table(groups, "sampling=zero_pad").set_index(["variant", "metric"])
+    ours = tables.effect_table(ablation_runs("smoke")).set_index(["variant", "metric"])
+    columns = ["effect", "low", "high"]
+    np.testing.assert_allclose(
+        effects.loc[("sampling=uniform_interval", "top1"), columns].astype(float), ours.loc[("+ sampling", "top1"), columns].astype(float)
+    )
+    assert np.isnan(effects.loc[("sampling=uniform_segments", "top1"), "effect"])
+    file.write_text("notebook: 05_train_emotion\naxes: {model: [face, context]}")
+    with pytest.raises(ValueError, match="mine.yaml.*score videos.*07_paper_tables"):
+        grid_runs(str(file), "smoke")
+    with pytest.raises(ValueError, match="did you mean 'long_tail'"):
+        grid_runs("longtail", "smoke")
 
 
 def test_the_plan_trains_exactly_what_the_tables_ask_for(study):

@@ -38,7 +38,7 @@ def full_table(path: Path) -> np.ndarray | None:
                     if table is None or tables and table.shape[1] != tables[0].shape[1]:
                         return None
                     tables.append(table)
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError):
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError):
         return None
     return np.concatenate(tables) if tables else None
 

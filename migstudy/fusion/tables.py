@@ -8,19 +8,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from migstudy.comparison import compare
 from migstudy.config.fusion import VIDEO
 from migstudy.evaluate import evaluate
 from migstudy.fusion.late import fuse, learn_weights
 from migstudy.fusion.stacking import learn_stacking
 from migstudy.fusion.study import encoder_groups, fusion_groups, heatmap_groups
 from migstudy.fusion.train import subset_file
-from migstudy.intervals import minimum_detectable_difference, seeds_to_settle
 from migstudy.report import tables
 from migstudy.results import Groups, labelled_scores, provenance, seed_of
 from migstudy.runs.folder import Run
 from migstudy.scores import load_scores
-from migstudy.statistics import holm
 
 BySeed = dict[int, pd.DataFrame]
 LATE = {"equal": "equal weights", "convex": "weights learned on val", "stacking": "stacking learned on val"}
@@ -105,28 +102,10 @@ def best_single(answers: Answers, metric: str = "macro_f1") -> str:
 
 def effect_table(answers: Answers, base: str) -> pd.DataFrame:
     """Every fusion against a base, rows and columns as in `tables.effect_table`; runs of one seed share their encoders."""
-    rows, start = [], answers.test[base]
+    scores = {name: [*by_seed.values()] for name, by_seed in answers.test.items()}
     others = [name for name in answers.test if name not in answers.singles]
-    for metric in tables.HEADLINE:
-        level = np.mean([evaluate(table, intervals=False)[metric] for table in start.values()])
-        for name in others:
-            mine = answers.test[name]
-            row = {"variant": name, "metric": metric, "seeds": len(mine), "by_seed": []}
-            row |= dict.fromkeys(("effect", "low", "high", "p", "detectable", "seeds_to_settle"), np.nan)
-            if mine:
-                found = compare([*mine.values()], [*start.values()], metric, paired_seeds=mine.keys() == start.keys())
-                tests = sum(bool(answers.test[other]) for other in others)
-                row |= dict(zip(("effect", "low", "high"), 100 * np.array(found.effect), strict=True))
-                row["p"] = found.swap.p_value if found.swap else np.nan
-                row["detectable"] = 100 * minimum_detectable_difference(*found.uncertainty.standard_error(), tests=tests)
-                row["seeds_to_settle"] = seeds_to_settle(found.uncertainty) or np.nan
-                row["by_seed"] = [100 * (evaluate(table, intervals=False)[metric] - level) for table in mine.values()]
-            rows.append(row)
-    table = pd.DataFrame(rows)
-    for metric in tables.HEADLINE:
-        tested = (table["metric"] == metric) & table["p"].notna()
-        table.loc[tested, "p"] = holm(table.loc[tested, "p"])
-    return table
+    shared = [name for name in others if answers.test[name].keys() == answers.test[base].keys()]
+    return tables.effects_of(scores, base, others, shared)
 
 
 def missing_table(answers: Answers) -> pd.DataFrame:

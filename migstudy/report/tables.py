@@ -67,24 +67,31 @@ def effect_table(groups: Groups, base: str = "base") -> pd.DataFrame:
     subjects alone leave more doubt, 0 where one seed cannot tell), by_seed (each run minus the base's mean). A missing variant
     stays, with NaN.
     """
-    tables = {name: [labelled_scores(run) for run in runs] for name, runs in groups.items()}
-    rows = []
+    return effects_of({name: [labelled_scores(run) for run in runs] for name, runs in groups.items()}, base)
+
+
+def effects_of(
+    scores: Mapping[str, Sequence[pd.DataFrame]], base: str, variants: Sequence[str] | None = None, paired_seeds: Sequence[str] = (),
+) -> pd.DataFrame:  # fmt: skip
+    """`effect_table` of score tables, variant -> one a seed; variants: those compared, all but the base by default.
+
+    paired_seeds: variants whose runs share something with the base's run of the same place, as an encoder.
+    """
+    rows, compared = [], [name for name in scores if name != base] if variants is None else list(variants)
+    tests = sum(bool(len(scores[name])) for name in compared)
     for metric in HEADLINE:
-        start = np.mean([evaluate(table, intervals=False)[metric] for table in tables[base]]) if tables[base] else np.nan
-        for name in groups:
-            if name == base:
-                continue
-            row = dict(variant=name, metric=metric, seeds=len(tables[name]), effect=np.nan, low=np.nan, high=np.nan,
+        start = np.mean([evaluate(table, intervals=False)[metric] for table in scores[base]]) if scores[base] else np.nan
+        for name in compared:
+            row = dict(variant=name, metric=metric, seeds=len(scores[name]), effect=np.nan, low=np.nan, high=np.nan,
                        p=np.nan, detectable=np.nan, seeds_to_settle=np.nan, by_seed=[])  # fmt: skip
-            if tables[name] and tables[base]:
-                found = compare(tables[name], tables[base], metric)
-                tests = sum(bool(tables[other]) for other in groups if other != base)
+            if scores[name] and scores[base]:
+                found = compare(scores[name], scores[base], metric, paired_seeds=name in paired_seeds)
                 row["detectable"] = 100 * minimum_detectable_difference(*found.uncertainty.standard_error(), tests=tests)
                 alone = min(found.uncertainty.seeds) < 2  # nothing is known of what seeds do
                 row["seeds_to_settle"] = 0 if alone else seeds_to_settle(found.uncertainty) or np.nan
                 row |= dict(zip(("effect", "low", "high"), 100 * np.array(found.effect), strict=True))
                 row["p"] = found.swap.p_value if found.swap else np.nan
-                row["by_seed"] = [100 * (evaluate(table, intervals=False)[metric] - start) for table in tables[name]]
+                row["by_seed"] = [100 * (evaluate(table, intervals=False)[metric] - start) for table in scores[name]]
             rows.append(row)
     table = pd.DataFrame(rows)
     for metric in HEADLINE:

@@ -14,6 +14,8 @@ from rich.text import Text
 
 from migstudy import paths
 from migstudy.config.emotion import EmotionConfig
+from migstudy.results import EMOTION_TASK
+from migstudy.runs.execute import TRAINED
 from migstudy.runs.state import STATES, state_of
 from migstudy.sweep.cells import Engine, made_by_others, plan_grid, run_jobs
 from migstudy.sweep.engines import Dask, Job, Local, Outcome
@@ -55,7 +57,10 @@ def sweep_grid(
         outcomes = run_jobs(jobs, engine, grid.title)
     finally:
         engine.close()
-    return report(outcomes, len(others) if older == "use" else 0)
+    failed = report(outcomes, len(others) if older == "use" else 0)
+    if not failed and grid.notebook.stem in TRAINED:
+        print("compared by: migstudy run " + ("07" if grid.notebook.stem == EMOTION_TASK else f"06 -p grid={file}"))
+    return failed
 
 
 def data_is_there(grid: Grid) -> bool:
