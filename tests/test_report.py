@@ -73,6 +73,22 @@ def test_everything_is_in_it_and_nothing_runs(study):
     assert "prefers-color-scheme: dark" in page and "width=device-width" in page
 
 
+def test_the_notebook_behind_a_figure_is_shown_before_a_newer_one(study):
+    (cited,) = runs.finished_runs()
+    newer = open_run("03_train_gesture", {"profile": "paper", "seed": 0}, "f")
+    newer.write_json("metrics.json", {"test": {"top1": 0.0, "macro_f1": 0.0}, "source": "one step"})
+    newer.path("run.ipynb").write_text(json.dumps({"cells": [{"cell_type": "markdown", "metadata": {}, "source": ["a trial"]}]}))
+    newer.finish()
+    later = newer.read_json("env.json")["started"] >= cited.read_json("env.json")["started"]
+    table = study / "figures" / "table_a.json"
+    for ids, shown in (([cited.id], False), ([], later)):
+        table.write_text(json.dumps({**json.loads(table.read_text()), "run_ids": ids}))
+        for name in ("late", "early"):
+            (study / "figures" / f"{name}.json").write_text(json.dumps({"title": name}))
+        page = write_report(study / "report.html", study / "figures", study / "runs").read_text()
+        assert ("a trial" in page, "<strong>care</strong>" in page) == (shown, not shown)
+
+
 def test_the_same_files_give_the_same_page(study):
     first = write_report(study / "a.html", study / "figures", study / "runs").read_bytes()
     assert write_report(study / "b.html", study / "figures", study / "runs").read_bytes() == first

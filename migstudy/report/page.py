@@ -10,7 +10,7 @@ import base64
 import html
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from migstudy import paths
@@ -34,10 +34,11 @@ def write_report(target: Path, figures: Path, runs: Path) -> Path:
     if not tables and not pictures:
         raise ValueError(f"{figures} holds no table and no figure; make them first: migstudy study")
     finished = finished_runs(runs)
+    cited = {name for path in (*tables, *pictures) for name in _sidecar(path).get("run_ids") or ()}
     sections = {
         "Tables": "".join(_table(path) for path in tables),
         "Figures": "".join(_figure(path) for path in pictures),
-        "Notebooks": "".join(_notebook(run) for run in _one_a_notebook(finished)),
+        "Notebooks": "".join(_notebook(run) for run in _one_a_notebook(finished, cited)),
         "Runs": _runs(finished),
     }
     return paths.write_text(target, _page({name: body for name, body in sections.items() if body}))
@@ -96,10 +97,10 @@ def _sidecar(path: Path) -> dict:
         return {}
 
 
-def _one_a_notebook(finished: list[Run]) -> Iterator[Run]:
-    """The newest run of every notebook that kept its executed copy, in the study's order."""
+def _one_a_notebook(finished: list[Run], cited: Collection[str]) -> Iterator[Run]:
+    """The newest run of every notebook that kept its executed copy, of those behind a figure first, in the study's order."""
     newest: dict[str, Run] = {}
-    for run in sorted(finished, key=lambda run: run.read_json("env.json")["started"]):
+    for run in sorted(finished, key=lambda run: (run.id in cited, run.read_json("env.json")["started"])):
         if run.path("run.ipynb").exists():
             newest[run.read_json("params.json")["task"]] = run
     yield from (newest[task] for task in sorted(newest))
