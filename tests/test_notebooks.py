@@ -31,7 +31,7 @@ PROMISED = {
     "03_train_gesture": set(),
     "04_fusion": set(),
     "05_train_emotion": set(),
-    "06_ablations": {"ablation", "table_ablation", "table_effects"},
+    "06_ablations": {"ablation", "table_ablation", "table_control", "table_effects"},
     "07_paper_tables": {"published", "confusion", "per_class", "training_curves", "table_streams", "table_recordings",
                         "table_fusion", "table_fusion_effects", "fusion_effects", "missing_modalities", "table_late_fusion",
                         "table_graphs"},
