@@ -71,6 +71,10 @@ def test_models_are_paired_by_the_seeds_that_both_have(stored):
     assert (row["A"], row["B"], row["seeds"]) == ("face", "context", 2)
     pair = [[report.part_of(runs[model, seed]) for seed in (2, 3)] for model in ("face", "context")]
     assert row["effect"] == evaluate.compare_emotion(*pair)["effect"] and np.isfinite(row["p"])
+    pairs = report.pair_table(config, (0.0, 2.0), "face")
+    assert pairs[["effect", "against", "seeds"]].values.tolist() == [[0.0, "context", 2]]
+    assert pairs["difference of AUC"][0].startswith(f"{100 * row['effect']:+.1f} [".replace("-", "−"))
+    assert report.pair_table(config, (2.0,)).empty, "nothing is finished there"
     stored("attention_mil", 0.0, 7)
     assert len(report.comparison_table(config)) == 1, "no seed in common"
 

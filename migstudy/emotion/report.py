@@ -37,6 +37,12 @@ EFFECT_LEGEND = (
 )
 
 
+PAIR_LEGEND = (
+    "Percentage points of AUC, cross-validated [95 % interval over people]; p of the difference, in brackets after Holm's correction"
+    " over the models of an effect; effect: size of what a result changes in the simulator."
+)
+
+
 def emotion_cells(
     profile: str, effects: Sequence[float] = EFFECTS, models: Sequence[str] = tuple(NEEDS), seeds: Sequence[int] = (0,)
 ) -> list[dict[str, str]]:
@@ -157,6 +163,17 @@ def effect_table(
     return whole
 
 
+def pair_table(config: EmotionConfig, effects: Sequence[float], base: str = "inter_fusion") -> pd.DataFrame:
+    """`comparison_table` of one model less every other, for people, at every size of the effect; no rows where it is not finished."""
+    rows = []
+    for effect in effects:
+        for row in comparison_table(replace(config, emotion_effect=effect), against=base).to_dict("records"):
+            difference = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*(100 * row[name] for name in ("effect", "low", "high")))
+            rows.append({"effect": effect, "against": row["B"], "seeds": row["seeds"], "difference of AUC": difference.replace("-", "−"),
+                         "p (Holm)": f"≈ {row['p']:.3f} ({row['p holm']:.3f})"})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 def evidence_figure(
     config: EmotionConfig, data: EmotionData, features: EmotionFeatures, run: Run, videos: Sequence[str] = ()
 ) -> Figure:
@@ -213,6 +230,9 @@ def write_report(
     simulated = config.data == "simulator"
     legend = f"{LEGEND} {EFFECT_LEGEND * simulated} {table.attrs['note']}".replace("\n", " ").replace("  ", " ")
     written += write_table(table, "table_emotion", titled, str(folder), readable_emotion(table), legend)
+    if len(pairs := pair_table(config, list(ids))):
+        told = {**titled, "title": "InterFusion less each other model, on the same videos"}
+        written += write_table(pairs, "table_emotion_pairs", told, str(folder), pairs, PAIR_LEGEND)
     results = {
         model.replace("_", " "): evaluate_emotion([part_of(run) for run in found]) | encoder_facts_of(found)
         for model, found in runs.items()

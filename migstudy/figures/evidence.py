@@ -75,7 +75,7 @@ def _draw_sum(ax: Axes, rows: pd.DataFrame, fps: float, seconds: float, start: f
     ax.axhline(0, color=style.GREY, linewidth=0.6)
     ax.step(times, np.append(level, level[-1]), where="post", color=style.INK)
     ax.plot(0, start, "o", color=style.INK, markersize=3, clip_on=False)
-    above = start < 0.4 * reach
+    above = len(level) > 1 and level[1] < start and start < 0.8 * reach  # beside the line, not on it
     ax.annotate("without any gesture", (0, start), (4, 3 if above else -3), textcoords="offset points",
                 va="bottom" if above else "top", color=style.GREY, fontsize=6.5,
                 bbox={"facecolor": "white", "alpha": 0.8, "linewidth": 0, "pad": 0.6})  # fmt: skip
