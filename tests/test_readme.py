@@ -32,7 +32,9 @@ def test_every_named_figure_exists_with_pdf_and_sidecar():
 
 
 def test_tables_are_the_generated_ones():
-    assert {name for name, _ in TABLES} == {"table_streams", "table_ablation", "table_effects", "table_recordings", "table_graphs"}
+    assert {name for name, _ in TABLES} == {
+        "table_streams", "table_ablation", "table_effects", "table_recordings", "table_graphs", "table_fusion", "table_fusion_effects",
+    }
     for name, text in TABLES:
         assert text.strip() == (ROOT / "figures" / f"{name}.md").read_text(encoding="utf-8").strip(), name
 
