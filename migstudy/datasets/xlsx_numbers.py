@@ -75,12 +75,12 @@ def _parse(text: bytes, rows_before: int) -> np.ndarray | None:
     if not (is_cell | is_value | is_row | (name == ord("/"))).all():  # formulas, texts
         return None
     cells, values, rows = tags[is_cell], np.flatnonzero(is_value), tags[is_row]
-    if not len(rows) or len(cells) != len(values) or len(cells) % len(rows):
+    if not len(rows) or not len(cells) or len(cells) != len(values) or len(cells) % len(rows):
         return None
     columns = len(cells) // len(rows)
-    places = cells.reshape(len(rows), columns) if columns else cells
+    places = cells.reshape(len(rows), columns)
     starts = tags[values] + 3
-    if not columns or (places[:, 0] < rows).any() or (places[:-1, -1] > rows[1:]).any() or (starts < cells).any():
+    if (places[:, 0] < rows).any() or (places[:-1, -1] > rows[1:]).any() or (starts < cells).any():
         return None
     if (starts[:-1] > cells[1:]).any() or not _named(data, places[:, 0], b"A", rows_before):
         return None

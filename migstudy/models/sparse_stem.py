@@ -19,7 +19,7 @@ def pays(conv: nn.Conv3d, patches: JointPatches) -> bool:
     """Whether `sparse_conv` stands in for drawing and `conv`.
 
     On a CPU, for a kernel 1 x k x k with its usual padding, no gradient to the coordinates, and patches that cover at most an
-    eighth of the image: measured, it gains wherever that holds.
+    eighth of the image; that share is ours, its gain was measured at 56 x 56 px and in the quick profile.
     """
     (depth, *kernel), (step, *strides) = conv.kernel_size, conv.stride
     standard = (
