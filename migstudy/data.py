@@ -104,13 +104,11 @@ def data_path(data: str, profile: str, films: bool = False) -> Path:
     """
     if data != "simulator":
         return paths.resolve(data)
-    from filelock import FileLock
-
+    from migstudy.runs.claims import Claim
     from migstudy.simulate import simulate
 
     folder = paths.resolve(f"data/simulated/{profile}")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f".{profile}.lock")):  # runs started side by side would write the same files
+    with Claim.wait(folder.with_name(f".{profile}.making")):  # runs started side by side would write the same files
         extras = ("truth", "rgb") if films else ("truth",)
         return simulate(folder, profile=profile, seed=0, workers=os.cpu_count() or 1, extras=extras)
 

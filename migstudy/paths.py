@@ -45,5 +45,5 @@ def written_aside(path: str | Path) -> Iterator[Path]:
 def write_text(path: str | Path, text: str) -> Path:
     """Write a text file whole or not at all."""
     with written_aside(path) as aside:
-        aside.write_text(text)
+        aside.write_text(text, encoding="utf-8")
     return Path(path)

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from migstudy.datasets.content_cache import cache_root
 from migstudy.encoder import Encoder, describe_encoder
 from migstudy.paths import write_text
+from migstudy.runs.claims import Claim, Claimed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,12 +40,12 @@ class TokenStore(Mapping[str, np.ndarray]):
     """clip id -> its tokens (L, C), memory-mapped; clips may be read in any order, whatever order they were written in.
 
     Make one with `create` or `resume`, fill it with `append` (see `extract_tokens`), end it with `finish`; `open` reads
-    finished ones. float16 halves the room at a relative precision of 5e-4. A store under writing is locked against
-    other processes; use it as a context manager, or call `close`.
+    finished ones. float16 halves the room at a relative precision of 5e-4. A store under writing is claimed, so that
+    no other process writes to it; use it as a context manager, or call `close`.
     """
 
-    def __init__(self, folder: Path, encoder: Encoder, shape: tuple[int, int], dtype: str, lock: FileLock | None) -> None:
-        self.folder, self.encoder, self.shape, self.dtype, self._lock = folder, encoder, shape, np.dtype(dtype), lock
+    def __init__(self, folder: Path, encoder: Encoder, shape: tuple[int, int], dtype: str, claim: Claim | None) -> None:
+        self.folder, self.encoder, self.shape, self.dtype, self._claim = folder, encoder, shape, np.dtype(dtype), claim
         self._rows: dict[str, int] = {}
         self._map: np.ndarray | None = None
 
@@ -69,17 +69,15 @@ class TokenStore(Mapping[str, np.ndarray]):
         folder, shape = Path(folder), tuple(int(n) for n in shape)
         if dtype not in DTYPES or len(shape) != 2 or min(shape) < 1:
             raise ValueError(f"a token store takes a shape (L, C) and {' or '.join(DTYPES)}, not {shape} and {dtype!r}")
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / "lock")
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
+            claim = Claim.take(folder)
+        except Claimed:
             raise RuntimeError(f"{folder}: another process writes tokens here; wait for it, or give another folder") from None
         try:
             if not (folder / "store.json").is_file():
                 about = {"format": _FORMAT, "encoder": asdict(encoder), "shape": shape, "dtype": dtype}
                 write_text(folder / "store.json", json.dumps(about, indent=1))
-            store = cls._of(folder, encoder, lock)
+            store = cls._of(folder, encoder, claim)
             if (store.shape, store.dtype) != (shape, np.dtype(dtype)):
                 raise ValueError(
                     f"{folder} holds tokens {store.shape} {store.dtype}, not {shape} {dtype}; delete the folder, or give"
@@ -88,7 +86,7 @@ class TokenStore(Mapping[str, np.ndarray]):
             (folder / "DONE").unlink(missing_ok=True)
             store._repair()
         except BaseException:
-            lock.release()
+            claim.release()
             raise
         return store
 
@@ -114,11 +112,11 @@ class TokenStore(Mapping[str, np.ndarray]):
         return store
 
     @classmethod
-    def _of(cls, folder: Path, encoder: Encoder | None, lock: FileLock | None) -> Self:
+    def _of(cls, folder: Path, encoder: Encoder | None, claim: Claim | None) -> Self:
         try:
             about = json.loads((folder / "store.json").read_text())
             held = Encoder(**about["encoder"])
-            store = cls(folder, held, tuple(about["shape"]), about["dtype"], lock)
+            store = cls(folder, held, tuple(about["shape"]), about["dtype"], claim)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{folder / 'store.json'} cannot be read ({error}); delete the folder and extract again") from error
         if about.get("format") != _FORMAT:
@@ -136,8 +134,9 @@ class TokenStore(Mapping[str, np.ndarray]):
         Raises ValueError for a clip that is there already, other shapes, or values that are not finite in the store's
         dtype; then nothing is kept of the batch.
         """
-        if self._lock is None:
+        if self._claim is None:
             raise ValueError(f"{self.folder} is open for reading; resume it to append")
+        self._claim.check()
         with np.errstate(over="ignore"):  # float16 ends at 65504: found below, by clip
             values = np.ascontiguousarray(tokens, self.dtype)
         clip_ids = [str(clip_id) for clip_id in clip_ids]
@@ -164,17 +163,17 @@ class TokenStore(Mapping[str, np.ndarray]):
         return [clip_id for clip_id in clip_ids if clip_id not in self._rows]
 
     def finish(self) -> Self:
-        """Mark the store as whole, give the lock back, and go on reading."""
-        if self._lock is None:
+        """Mark the store as whole, give the claim up, and go on reading."""
+        if self._claim is None:
             raise ValueError(f"{self.folder} is open for reading; resume it to append")
         write_text(self.folder / "DONE", f"{len(self)}\n")
         self.close()
         return self
 
     def close(self) -> None:
-        if self._lock is not None:
-            self._lock.release()
-        self._lock = None
+        if self._claim is not None:
+            self._claim.release()
+        self._claim = None
 
     def __enter__(self) -> Self:
         return self
@@ -198,7 +197,7 @@ class TokenStore(Mapping[str, np.ndarray]):
         return self._map[self._rows[clip_id]]
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"_map": None, "_lock": None}  # a worker process opens its own map, and only reads
+        return self.__dict__ | {"_map": None, "_claim": None}  # a worker process opens its own map, and only reads
 
     def batch(self, clip_ids: Iterable[str]) -> np.ndarray:
         """(n, L, C) float32, in the order of the ids; raises KeyError naming the first clip that is not there."""

@@ -81,6 +81,44 @@ def test_the_dead_of_this_machine_are_followed_at_once(folder):
     assert not folder.exists()
 
 
+def test_those_who_wait_come_one_after_the_other(folder, monkeypatch):
+    monkeypatch.setattr(claims, "_LOOK", 0.001)
+    inside, most, failed = [], [], []
+
+    def work():
+        try:
+            for _ in range(5):
+                with Claim.wait(folder):
+                    inside.append(1)
+                    most.append(len(inside))
+                    time.sleep(0.002)
+                    inside.pop()
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failed == [] and most == [1] * 30 and not folder.exists()
+
+
+def test_who_waits_is_next_when_the_holder_is_killed(folder):
+    process = start(folder.parent.parent, "-c", HOLD, str(folder))
+    wait_for(lambda: holder_of(folder) and holder_of(folder).record, process)
+    taken = []
+    thread = Thread(target=lambda: taken.append(Claim.wait(folder)))
+    thread.start()
+    thread.join(0.5)
+    assert not taken, "it lives"
+    process.kill()
+    process.wait()
+    thread.join(30)
+    assert taken[0].after.record["pid"] == process.pid
+    taken[0].release()
+
+
 def test_a_number_that_another_process_bears_now_is_no_life(folder):
     elsewhere(folder, 0, machine=claims._machine(), pid=os.getpid(), process_started=1.0)
     assert not holder_of(folder).alive

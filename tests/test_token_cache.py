@@ -152,7 +152,7 @@ for i in range(100_000):
 """
 
 
-def test_a_killed_writer_leaves_whole_clips_and_no_lock(tmp_path):
+def test_a_killed_writer_leaves_whole_clips_and_no_claim(tmp_path):
     code = WRITER.format(
         shape=SHAPE, tokens_of=inspect.getsource(tokens_of), folder=str(tmp_path), encoder=ENCODER
     )
@@ -167,6 +167,16 @@ def test_a_killed_writer_leaves_whole_clips_and_no_lock(tmp_path):
         assert len(store) >= 18
         store.verify()
         assert np.array_equal(store.batch(store), tokens_of(store))
+
+
+def test_who_lost_the_store_to_another_writes_no_more(tmp_path):
+    with TokenStore.create(tmp_path, ENCODER, SHAPE) as store:
+        store.append(IDS[:3], tokens_of(IDS[:3]))
+        (tmp_path / "claim.1").write_text("{}")  # it stood still for minutes, and somebody took over
+        before = (tmp_path / "tokens.bin").stat().st_size
+        with pytest.raises(RuntimeError, match="taken over by another process"):
+            store.append(IDS[3:6], tokens_of(IDS[3:6]))
+        assert (tmp_path / "tokens.bin").stat().st_size == before
 
 
 def test_a_write_that_fails_half_way_leaves_the_store_usable(tmp_path, monkeypatch):

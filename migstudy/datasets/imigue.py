@@ -15,7 +15,6 @@ from typing import NamedTuple
 import joblib
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 from tqdm import tqdm
 
 from migstudy.classes import IMIGUE_CLASSES
@@ -29,6 +28,7 @@ from migstudy.datasets.release_layout import Layout, VideoFiles, find_release
 from migstudy.datasets.release_plan import SPLIT_RULES, TEST_LABELS, Plan, SkeletonInfo, Video, plan_release
 from migstudy.datasets.release_skeletons import Skeleton, read_skeleton
 from migstudy.paths import write_text
+from migstudy.runs.claims import Claim
 from migstudy.skeletons import get_topology
 
 DEFAULT_FPS = 25.0
@@ -105,8 +105,7 @@ def read_release(
     folder = store / "sets" / cached.key_of(READER_VERSION, root.name, layout.source, options, content, missing)
     if (release := _open(folder)) is not None:
         return release
-    (store / "locks").mkdir(parents=True, exist_ok=True)
-    with FileLock(store / "locks" / folder.name):  # of runs that start together, one reads and the others wait
+    with Claim.wait(store / "claims" / folder.name):  # of runs that start together, one reads and the others wait
         if (release := _open(folder)) is not None:
             return release
         plan = _plan(layout, hashes, store, unit, split_by, test_labels, workers, progress)

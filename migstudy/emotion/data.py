@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock
 
 from migstudy import paths
 from migstudy.clips import ClipSet
@@ -21,6 +20,7 @@ from migstudy.datasets.content_cache import cache_root
 from migstudy.datasets.release_layout import VIDEO_TABLE
 from migstudy.emotion.folds import cross_validation_folds
 from migstudy.emotion.protocols import EmotionVideos, read_emotion_videos
+from migstudy.runs.claims import Claim
 
 SIMULATED_SEED, ENCODER_SEED = 1, 2  # another seed has other people; the ordinary simulated release has seed 0
 # People decide, not minutes: with 20 s a person's posture and face of the day are known, and pictures cost 18 ms a frame. Every
@@ -199,7 +199,5 @@ def cache_folder() -> Path:
 @contextmanager
 def one_at_a_time(name: str) -> Iterator[None]:
     """Of processes that want to make the same thing, one does and the others wait; it is then there for them."""
-    folder = cache_folder() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{name}.lock"):
+    with Claim.wait(cache_folder() / "claims" / name):
         yield

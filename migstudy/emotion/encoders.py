@@ -92,19 +92,18 @@ def _trained(options: Mapping[str, str], data: EmotionData) -> tuple[Run, int]:
 def find_or_train(options: Mapping[str, str]) -> Run:
     """The finished run of `migstudy run 03` with these options; trained now, in a process of its own, when there is none.
 
-    An interrupted training goes on. Several may ask for the same run: one trains, the others wait. Raises RuntimeError with what
-    a failed training said.
+    An interrupted training goes on. Several may ask for the same run: one claims and trains it, the others wait. Raises
+    RuntimeError with what a failed training said.
     """
     from migstudy.runs.execute import gesture_run as run_of_config
     from migstudy.sweep.cells import run_cells
 
     run = run_of_config(GestureConfig.from_strings(options).resolved())
-    with one_at_a_time(run.id):
-        if not run.done:
-            with own_runner():
-                failed = run_cells(TASK, [dict(options)], 1, "encoder")
-            if failed:
-                raise RuntimeError(f"the encoder {dict(options)} could not be trained: {failed[0][1]}")
+    if not run.done:
+        with own_runner():
+            failed = run_cells(TASK, [dict(options)], 1, "encoder")
+        if failed:
+            raise RuntimeError(f"the encoder {dict(options)} could not be trained: {failed[0][1]}")
     return run
 
 

@@ -16,10 +16,11 @@ from migstudy.clips import ClipSet
 from migstudy.config.fusion import FusionConfig
 from migstudy.config.gesture import GestureConfig
 from migstudy.data import GestureData, cache_folder, open_data
-from migstudy.fusion.encoders import encoder_configs, hold
+from migstudy.fusion.encoders import encoder_configs
 from migstudy.graphs.tokens import graph_tokens, shown_steps
 from migstudy.loading import training_labels
 from migstudy.models.mvit import PATCH_STRIDE
+from migstudy.runs.claims import Claim
 from migstudy.runs.folder import Run
 from migstudy.runs.inner import load_encoder
 from migstudy.video.tokens import rgb_tokens
@@ -83,10 +84,10 @@ def open_fusion_data(
     config: FusionConfig, data: GestureData, runs: Mapping[str, Run], cache: str | Path | None = None, progress: bool = True
 ) -> FusionData:  # fmt: skip
     """The tokens of finished encoders, extracted where the cache does not hold them yet."""
-    modalities, cache = {}, cache or cache_folder()
+    modalities, cache = {}, Path(cache or cache_folder())
     for name, own in encoder_configs(config).items():
         model = load_encoder(runs[name]).to("cuda" if torch.cuda.is_available() else "cpu")
-        with hold({name: runs[name]}):  # fusions side by side extract an encoder's tokens once
+        with Claim.wait(cache / "claims" / runs[name].id):  # fusions side by side extract an encoder's tokens once
             if own.on_rgb:
                 modalities[name] = _video(model, config.resolved(), own, cache, progress)
             else:

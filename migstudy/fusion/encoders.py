@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
-
-from filelock import FileLock
 
 from migstudy.config.fusion import VIDEO, FusionConfig
 from migstudy.config.gesture import GestureConfig
-from migstudy.data import cache_folder
 from migstudy.runs.folder import Run, run_of
 from migstudy.runs.given import config_of, given_run
 from migstudy.runs.inner import own_runner
@@ -81,17 +76,15 @@ def _check_data(run: Run, config: FusionConfig, fingerprint: str) -> None:
 def train_encoders(config: FusionConfig, fingerprint: str) -> dict[str, Run]:
     """The finished runs of the encoders; those that are not there yet are trained now, as `migstudy run 03` would.
 
-    Interrupted trainings go on from their last epoch. Several fusions may ask for the same encoders at once: one trains
-    them, the others wait. Raises RuntimeError with what a failed training said.
+    Interrupted trainings go on from their last epoch. Several fusions may ask for the same encoders at once: one claims
+    and trains each, the others wait. Raises RuntimeError with what a failed training said.
     """
     cells, runs = encoder_cells(config), encoder_runs(config, fingerprint)
-    with hold(runs):
-        missing = [name for name, run in runs.items() if not run.done]
-        if missing:
-            with own_runner():
-                failed = run_cells(TASK, [cells[name] for name in missing], _workers(len(missing)), "encoders")
-            if failed:
-                raise RuntimeError(f"the encoder {dict(failed[0][0])} could not be trained: {failed[0][1]}")
+    if missing := [name for name, run in runs.items() if not run.done]:
+        with own_runner():
+            failed = run_cells(TASK, [cells[name] for name in missing], _workers(len(missing)), "encoders")
+        if failed:
+            raise RuntimeError(f"the encoder {dict(failed[0][0])} could not be trained: {failed[0][1]}")
     return runs
 
 
@@ -100,20 +93,3 @@ def _workers(count: int) -> int:
     import torch
 
     return 1 if torch.cuda.is_available() else count
-
-
-@contextmanager
-def hold(runs: Mapping[str, Run]) -> Iterator[None]:
-    """Hold every encoder's lock, waiting for it; taken in the order of ids, so that two fusions never wait for each other."""
-    folder = cache_folder() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    locks = [FileLock(folder / f"{name}.lock") for name in sorted({run.id for run in runs.values()})]
-    taken = []
-    try:
-        for lock in locks:
-            lock.acquire()
-            taken.append(lock)
-        yield
-    finally:
-        for lock in reversed(taken):
-            lock.release()

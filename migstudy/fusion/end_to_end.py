@@ -24,7 +24,7 @@ from migstudy.config.fusion import FusionConfig
 from migstudy.config.gesture import GestureConfig
 from migstudy.data import open_data
 from migstudy.fusion.data import FusionData, Inputs, Modality, with_tokens
-from migstudy.fusion.encoders import encoder_configs, encoder_runs, hold
+from migstudy.fusion.encoders import encoder_configs, encoder_runs
 from migstudy.fusion.train import TASK, FusionTask, describe
 from migstudy.loading import make_dataset, represent, training_labels
 from migstudy.models import StudyModel, create_model, get_model_class
@@ -241,12 +241,11 @@ def frozen_run(config: FusionConfig, fingerprint: str) -> Run:
     """
     frozen = replace(config, finetune=False, encoder_lr=None, run_dir="").resolved()
     run = run_of(TASK, frozen.to_dict(), fingerprint)
-    with hold({"fusion": run}):
-        if not run.done:
-            usual = FusionConfig(profile=frozen.profile).resolved().to_dict()
-            options = {"profile": frozen.profile} | {k: str(v) for k, v in frozen.to_dict().items() if v != usual[k]}
-            with own_runner():
-                failed = run_cells(TASK, [options], 1, "fusion of frozen encoders")
-            if failed:
-                raise RuntimeError(f"the fusion {options} could not be trained: {failed[0][1]}")
+    if not run.done:
+        usual = FusionConfig(profile=frozen.profile).resolved().to_dict()
+        options = {"profile": frozen.profile} | {k: str(v) for k, v in frozen.to_dict().items() if v != usual[k]}
+        with own_runner():
+            failed = run_cells(TASK, [options], 1, "fusion of frozen encoders")
+        if failed:
+            raise RuntimeError(f"the fusion {options} could not be trained: {failed[0][1]}")
     return run

@@ -3,8 +3,9 @@
     runs/<id>/claim        host, process and time of the first holder; its modification time is the heartbeat
     runs/<id>/claim.1 ...  those who took over from a holder that died; the highest number holds
 
-A claim is made by exclusive creation, which is atomic on shared file systems too; no lock daemon, no server. Ages are told by
-the file system's clock, since machines' clocks differ. On the holder's own machine a dead process is noticed at once, elsewhere
+A claim is made by exclusive creation, which is atomic on shared file systems too, those without locks among them; no server.
+What many may want to make in the cache is claimed in the same way. Ages are told by the file system's clock, since machines'
+clocks differ. On the holder's own machine a dead process is noticed at once, elsewhere
 when its heartbeat is `stale_after()` seconds old.
 """
 
@@ -27,6 +28,7 @@ from typing import Any, Self
 import psutil
 
 TOKEN = "MIGSTUDY_CLAIM"  # in the environment of a claim's kernel: which claim it works for
+_LOOK = 0.2  # s between looks at whether a claim is free
 BUSY = 75  # exit code of a command that finds its run claimed: try again later (EX_TEMPFAIL)
 CHANGED = 78  # exit code of a cell that is no longer the run that its grid planned (EX_CONFIG)
 
@@ -114,9 +116,9 @@ class Claim:
         folder.mkdir(parents=True, exist_ok=True)
         path = _path(folder, number)
         try:
-            with path.open("x") as stream:
+            with path.open("x", encoding="utf-8") as stream:
                 stream.write(json.dumps(record) + "\n")
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):  # or taken and left again, and its empty folder with it
             raise Claimed(f"{folder} was taken by another process a moment ago") from None
         except OSError:
             path.unlink(missing_ok=True)
@@ -127,6 +129,15 @@ class Claim:
         if dead and (token := dead.record.get("token")):
             end_kernels(token)
         return cls(folder, number, record, dead)
+
+    @classmethod
+    def wait(cls, folder: Path) -> Self:
+        """Claim a folder as soon as nobody living holds it; of several that wait, any is next."""
+        while True:
+            try:
+                return cls.take(folder)
+            except Claimed:
+                time.sleep(_LOOK)
 
     @property
     def token(self) -> str:
