@@ -30,8 +30,9 @@ def stored(tmp_path, monkeypatch):
         run.folder.mkdir()
         params = EmotionConfig(profile="smoke", model=model, emotion_effect=effect, seed=seed).resolved().to_dict()
         run.write_json("params.json", {"task": report.TASK, "params": params, "data_fingerprint": f"{effect:g}"})
-        run.write_json("env.json", {"started": f"2026-01-0{1 + seed}"})
-        run.write_json("metrics.json", {"cross_validation": facts})
+        command = f"migstudy run 05_train_emotion -p model={model}"
+        run.write_json("env.json", {"started": f"2026-01-0{1 + seed}", "code": "", "command": command})
+        run.write_json("metrics.json", {"source": "toy people", "cross_validation": facts})
         scores = toy_scores(effect, seed=10 * list(NEEDS).index(model) + seed).assign(fold=0)
         save_emotion_scores(scores, run.path("scores.parquet"))
         run.finish()
@@ -88,3 +89,59 @@ def test_tables_carry_what_the_encoders_of_each_model_saw(stored):
     found = report.emotion_runs(config)
     assert report.encoder_facts_of(found["face"]) == {"encoders": "Known faces.", "optimistic": True}
     assert json.loads(found["face"][0].path("metrics.json").read_text()) and isinstance(report.effect_table(config), pd.DataFrame)
+
+
+# -- drawn from what runs keep ---------------------------------------------------------------------------------------------
+
+
+def probe(name: str, top1: float) -> dict:
+    return {"modality": name, "top1": top1, "low": top1 / 2, "high": top1 + 0.1, "chance": 0.1, "rank": 2, "videos": 20, "people": 10, "p": 0.1}
+
+
+def words(fig) -> str:
+    return " ".join(text.get_text() for text in fig.findobj(lambda artist: hasattr(artist, "get_text")))
+
+
+def test_of_several_runs_the_newest_probe_counts_and_what_is_missing_names_its_command(stored):
+    runs = {"face": [stored("face", 2.0, 1), stored("face", 2.0, 0)], "inter_fusion": [stored("inter_fusion", 2.0)]}
+    for run, top1 in zip(runs["face"], (0.7, 0.2), strict=True):
+        run.write_json(report.PROBES, {"probes": [probe("face", top1)]})
+    probes, missing = report.stored_probes(runs)
+    assert probes[["modality", "top1"]].values.tolist() == [["face", 0.7]]
+    assert missing == {"context": "migstudy run 05_train_emotion -p model=inter_fusion"}
+
+
+def test_drawing_opens_no_data_and_asks_no_encoder(stored, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MIGSTUDY_ROOT", str(tmp_path))
+    drawn = {}
+    monkeypatch.setattr("migstudy.figures.save_figure", lambda fig, name, *rest: drawn.update({name: (fig, *rest)}) or [])
+    stored("face", 2.0, optimistic=True).write_json(report.PROBES, {"probes": [probe("face", 0.4)]})
+    stored("inter_fusion", 2.0)
+    logistic = stored("gesture_logistic", 2.0)
+    report.write_report(CONFIG, folder=tmp_path / "figures")
+    assert not (tmp_path / "data").exists(), "nothing is simulated"
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 3 and all("no finished run" in line and "made by: migstudy run 05" in line for line in said)
+    assert said[0].startswith("privacy: ") and "context" in said[0] and said[2].endswith("-p model=gesture_logistic")
+    privacy, _, sources = drawn["privacy"]
+    assert words(privacy).count("missing") == 2 and "optimistic: encoders of face were trained on these people" in words(privacy)
+    assert len(sources["run_ids"]) == 3 and sources["source"].startswith("toy people (3 of 3 runs made by another version")
+    assert "missing: evidence" in words(drawn["evidence"][0]) and drawn["evidence"][2]["run_ids"] == []
+
+    videos = [{"video": row.video, "label": row.label, "frames": 100} for row in report.part_of(logistic).itertuples()]
+    gesture = {"clip_id": "c", "start": 3, "end": 9, "gesture": "Shrug", "probability": 0.6, "push": 0.25}
+    kept = {"fps": 5, "intercept": 0.0, "videos": videos, "events": [{"video": row["video"], **gesture} for row in videos]}
+    logistic.write_json(report.EVIDENCE, kept)
+    monkeypatch.setattr(report, "part_of", lambda run, part="", original=report.part_of: original(run))
+    report.write_report(CONFIG, folder=tmp_path / "figures")
+    assert "Shrug (60%)" in words(drawn["evidence"][0]) and drawn["evidence"][2]["run_ids"] == [logistic.id]
+    assert "evidence" not in capsys.readouterr().out
+
+
+def test_a_page_without_any_probe_can_be_drawn(stored, tmp_path):
+    from migstudy.figures import draw_privacy, save_figure
+
+    subjects = {"accuracy": [0.5, 1.0], "mean": 0.75, "sd": 0.35, "sd_alike": 0.2}
+    fig = draw_privacy(pd.DataFrame(), {"face": {"subjects": subjects}}, "toy people", ("face", "context"))
+    assert words(fig).count("missing") == 2 and "optimistic" not in words(fig)
+    assert save_figure(fig, "privacy", tmp_path, {"source": "toy people"})

@@ -18,7 +18,7 @@ from migstudy.emotion.binary_metrics import choose_threshold
 from migstudy.emotion.features import StepTokens, video_embedding
 from migstudy.emotion.gesture_evidence import GestureModel, evidence
 from migstudy.emotion.loading import SegmentDataset
-from migstudy.emotion.report import evidence_figure, telling_videos
+from migstudy.emotion.report import evidence_figure, keep_evidence, telling_videos
 from migstudy.emotion.scores import load_emotion_scores
 from migstudy.figures import draw_emotion_forest
 from migstudy.models import create_model
@@ -214,6 +214,7 @@ def test_the_timeline_adds_up_and_shows_a_won_and_a_lost_video(tmp_path):
     for video in chosen:
         logit = scores.loc[scores["video"] == video, "logit"].item()
         assert model.intercept + rows.loc[rows["video"] == video, "push"].sum() == pytest.approx(logit)
-    figure = evidence_figure(config, data, features, run)
+    keep_evidence(run, data, features)
+    figure = evidence_figure(run)
     said = "\n".join(ax.get_title(loc="left") for ax in figure.axes)
     assert f"video {chosen[0]}: won" in said and f"video {chosen[1]}: lost" in said

@@ -14,7 +14,7 @@ from migstudy.config.emotion import NEEDS, EmotionConfig
 from migstudy.emotion.evaluate import compare_emotion, emotion_table
 from migstudy.emotion.gesture_evidence import GestureModel, evidence
 from migstudy.emotion.scores import load_emotion_scores
-from migstudy.results import params_of
+from migstudy.results import params_of, provenance
 from migstudy.runs.folder import Run, finished_runs, same_question
 from migstudy.statistics import holm
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from migstudy.emotion.features import EmotionFeatures
 
 TASK = "05_train_emotion"
+PROBES, EVIDENCE = "identity.json", "evidence.json"  # in a run's folder: what its encoders gave away, and why it answered so
+_EVENT = ["video", "clip_id", "start", "end", "gesture", "probability", "push"]
 EFFECTS = (0.0, 2.0)
 LEGEND = (
     "Percent ± sd of seeds [95 % interval over people]; p: against chance, by exchanged results, in brackets after Holm's"
@@ -174,22 +176,46 @@ def pair_table(config: EmotionConfig, effects: Sequence[float], base: str = "int
     return pd.DataFrame(rows)
 
 
-def evidence_figure(
-    config: EmotionConfig, data: EmotionData, features: EmotionFeatures, run: Run, videos: Sequence[str] = ()
-) -> Figure:
-    """The evidence timelines of a won and a lost test video, by the readable model of a run; see `telling_videos`."""
+def keep_evidence(run: Run, data: EmotionData, features: EmotionFeatures) -> None:
+    """Keep with the run what each gesture of its test videos pushed its readable model, so that drawing needs no encoder."""
+    model, test = GestureModel.load(run.path("gesture_model.json")), data.videos.select("test")
+    results = zip(test["video"].tolist(), test["label"].tolist(), strict=True)
+    videos = [{"video": video, "label": label, "frames": data.frames[video]} for video, label in results]
+    rows = evidence(model, features.events.of(test["video"].tolist())).to_dict("records")
+    run.write_json(EVIDENCE, {"fps": data.whole.fps, "intercept": model.intercept, "videos": videos, "events": rows})
+
+
+def evidence_figure(run: Run, videos: Sequence[str] = ()) -> Figure:
+    """The evidence timelines of a won and a lost test video, by the readable model of a run; see `telling_videos`.
+
+    From what `keep_evidence` left in its folder; ValueError where that is missing.
+    """
     from migstudy.figures.evidence import draw_evidence
 
-    model = GestureModel.load(run.path("gesture_model.json"))
-    chosen = list(videos) or telling_videos(part_of(run, "test"))
-    rows = evidence(model, features.events.of(chosen))
-    labels = dict(zip(data.videos.table["video"], data.videos.table["label"], strict=True))
+    kept = run.read_json(EVIDENCE)
+    rows, about = pd.DataFrame(kept["events"], columns=_EVENT), {row["video"]: row for row in kept["videos"]}
     events, results, seconds = {}, {}, {}
-    for video in chosen:
+    for video in videos or telling_videos(part_of(run, "test")):
         name = f"video {video}"
         events[name] = rows[rows["video"] == video].reset_index(drop=True)
-        results[name], seconds[name] = labels[video], data.frames[video] / data.whole.fps
-    return draw_evidence(events, results, model.intercept, data.whole.fps, seconds, data.source)
+        results[name], seconds[name] = about[video]["label"], about[video]["frames"] / kept["fps"]
+    return draw_evidence(events, results, kept["intercept"], kept["fps"], seconds, run.read_json("metrics.json")["source"])
+
+
+def stored_probes(runs: Mapping[str, Sequence[Run]]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """What finished runs keep of who can be told apart, see `identity_probe`; and modality -> the command that makes what is missing.
+
+    runs: model -> its runs; of several that looked at a modality the newest counts.
+    """
+    rows: dict[str, dict] = {}
+    asked: dict[str, str] = {}
+    started = {run: run.read_json("env.json") for found in runs.values() for run in found}
+    models = {run: model for model, found in runs.items() for run in found}
+    for run in sorted(started, key=lambda run: started[run]["started"]):
+        asked |= dict.fromkeys(NEEDS[models[run]], started[run].get("command", ""))
+        if run.path(PROBES).exists():
+            rows |= {row["modality"]: row for row in run.read_json(PROBES)["probes"]}
+    return pd.DataFrame(rows.values()), {name: command for name, command in asked.items() if name not in rows}
 
 
 def telling_videos(scores: pd.DataFrame) -> list[str]:
@@ -206,26 +232,24 @@ def write_report(
 ) -> list[Path]:  # fmt: skip
     """Tables of all models and effects, the forest, an evidence timeline and the privacy page, from stored runs alone.
 
+    No data are opened and no encoder is asked: what a run did not keep is drawn as missing, and a printed line says how to get it.
+
     config: what the runs asked, whatever their effect. effects: of the table, None = those that have finished runs; the figures
     show the largest that has some.
     """
     from migstudy import figures
-    from migstudy.emotion.data import open_emotion_data
     from migstudy.emotion.evaluate import evaluate_emotion
-    from migstudy.emotion.features import open_features
-    from migstudy.emotion.identity_probe import probe_table, video_embeddings
     from migstudy.emotion.readable import readable_emotion
     from migstudy.report.tables import write_table
 
     table, written = effect_table(config, effects), []
     config = replace(config, emotion_effect=float(table.loc[table["runs"] > 0, "effect"].max()))
     runs = emotion_runs(config)
-    data = open_emotion_data(replace(config, model="inter_fusion"))
     ids = {
         effect: [run.id for found in emotion_runs(replace(config, emotion_effect=effect)).values() for run in found]
         for effect in table["effect"].unique().tolist()
     }
-    sources = {"source": data.source, "data_fingerprint": data.fingerprint, "run_ids": ids[config.emotion_effect]}
+    sources = provenance(runs)
     titled = sources | {"title": "Win or lose, cross-validated by person", "run_ids": sum(ids.values(), [])}
     simulated = config.data == "simulator"
     legend = f"{LEGEND} {EFFECT_LEGEND * simulated} {table.attrs['note']}".replace("\n", " ").replace("  ", " ")
@@ -238,14 +262,19 @@ def write_report(
         for model, found in runs.items()
     }
     title = f"Win or lose, effect {config.emotion_effect:g} of the simulator" if simulated else ""
-    drawn = figures.draw_emotion_forest(results, data.source, title=title)
+    drawn = figures.draw_emotion_forest(results, sources["source"], title=title)
     written += figures.save_figure(drawn, "emotion_models", folder, sources)
-    needs = tuple(dict.fromkeys(need for model in runs for need in NEEDS[model]))
-    features = open_features(config, data, needs)
-    probes = probe_table(video_embeddings(config, data, features), data.videos.table["subject"].to_numpy())
-    subjects = {name: result["subjects"] for name, result in results.items()}
-    written += figures.save_figure(figures.draw_privacy(probes, subjects, data.source), "privacy", folder, sources)
-    if read := [run for run in runs.get("gesture_logistic", []) if run.path("gesture_model.json").is_file()]:  # final=False: none
-        drawn = evidence_figure(config, data, features, read[0])
-        written += figures.save_figure(drawn, "evidence", folder, {**sources, "run_ids": [read[0].id]})
-    return written
+    probes, missing = stored_probes(runs)
+    for name, command in missing.items():
+        print(f"privacy: no finished run keeps what {name} gives away; made by: {command}")
+    drawn = figures.draw_privacy(probes, results, sources["source"], tuple(missing))
+    written += figures.save_figure(drawn, "privacy", folder, sources)
+    if readable := [run for run in runs.get("gesture_logistic", []) if run.path(EVIDENCE).is_file()]:
+        drawn, sources = evidence_figure(readable[0]), {**sources, "run_ids": [readable[0].id]}
+    else:
+        asked = [f"-p {name}={getattr(config, name)}" for name in ("profile", "data", "emotion_effect")]
+        said = f"made by: migstudy run 05 {' '.join(asked)} -p model=gesture_logistic"
+        print(f"evidence: no finished run of gesture_logistic keeps its evidence; {said}")
+        drawn = figures.draw_missing("evidence of a won and a lost video", said, sources["source"])
+        sources = {**sources, "run_ids": []}
+    return written + figures.save_figure(drawn, "evidence", folder, sources)

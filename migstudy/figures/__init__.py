@@ -17,7 +17,7 @@ from migstudy.figures.representation import (
 from migstudy.figures.results import draw_ablation, draw_confusion, draw_per_class, draw_published, draw_training_curves
 from migstudy.figures.robustness import draw_difficulty, draw_robustness
 from migstudy.figures.skeleton import draw_adjacency, draw_clip, draw_topologies, draw_topology
-from migstudy.figures.style import save_figure
+from migstudy.figures.style import draw_missing, save_figure
 from migstudy.figures.words import draw_label_similarity
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "draw_confusion", "draw_difficulty", "draw_doctor", "draw_gallery", "draw_graph_input",
     "draw_heatmaps", "draw_input", "draw_interpolation",
     "draw_emotion_forest", "draw_evidence", "draw_privacy", "draw_reliability", "draw_risk_coverage", "draw_roc",
-    "draw_label_similarity", "draw_missing_modalities", "draw_per_class", "draw_pictures", "draw_published", "draw_robustness",
+    "draw_label_similarity", "draw_missing", "draw_missing_modalities", "draw_per_class", "draw_pictures", "draw_published", "draw_robustness",
     "draw_sampling",
     "draw_topologies", "draw_topology", "draw_training_curves", "save_figure",
 ]  # fmt: skip

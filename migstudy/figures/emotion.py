@@ -157,7 +157,7 @@ def draw_emotion_forest(
     if not all(result["chance_is_exact"] for result in results.values()):
         crossed = next(iter(results.values()))["cross_validated"]
         told += ", where intervals are too short and p too small" if crossed else ", which chose the models: p is too small"
-    style.add_source(fig, told + _seen(results))
+    style.add_source(fig, told + optimistic_line(results))
     return fig
 
 
@@ -242,8 +242,8 @@ def _band_words(metrics: Sequence[str]) -> str:
     return "; ".join(words + ["AUC: 95 % of exchanged results"] * ("auc" in metrics))
 
 
-def _seen(results: Mapping[str, dict]) -> str:
-    """A line of its own where encoders were trained on the people cross-validated."""
+def optimistic_line(results: Mapping[str, Mapping]) -> str:
+    """What stands under a figure, on a line of its own, where encoders were trained on the people cross-validated."""
     known = [name for name, result in results.items() if result.get("optimistic")]
     whose = "" if len(known) == len(results) else f" of {', '.join(known)}"
     return f"\noptimistic: encoders{whose} were trained on these people" if known else ""
@@ -252,7 +252,7 @@ def _seen(results: Mapping[str, dict]) -> str:
 def _told(results: Mapping[str, dict], source: str, seen: str | None = None) -> str:
     first = next(iter(results.values()))
     how = ", cross-validated by person" if first["cross_validated"] else ""
-    seen = _seen(results) if seen is None else seen
+    seen = optimistic_line(results) if seen is None else seen
     return f"{source}; {first['n_videos']} videos of {first['n_subjects']} people{how}{seen}" if source.strip() else source
 
 

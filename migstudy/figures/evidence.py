@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from migstudy.figures import style
 from migstudy.figures.data import short_name
+from migstudy.figures.emotion import optimistic_line
 
 WIN, LOSE = style.BLUE, style.VERMILION
 _RESULTS = {1: "won", 0: "lost", -1: "result unknown"}
@@ -87,36 +88,45 @@ def _draw_sum(ax: Axes, rows: pd.DataFrame, fps: float, seconds: float, start: f
 
 
 @style.styled
-def draw_privacy(probes: pd.DataFrame, subjects: Mapping[str, Mapping], source: str) -> Figure:
+def draw_privacy(probes: pd.DataFrame, results: Mapping[str, Mapping], source: str, missing: Sequence[str] = ()) -> Figure:
     """Left: how often the person of a video is named rightly from each modality; right: each person's accuracy, by model.
 
-    probes: of `identity_probe.probe_table`. subjects: model -> the `subjects` of `evaluate_emotion`.
+    probes: of `identity_probe.probe_table`; missing: modalities without. results: model -> of `evaluate_emotion`, with whether it
+    is `optimistic` for what its encoders saw.
     """
-    fig = style.new_figure(style.PAGE, 0.9 + max(0.34 * len(probes), 0.46 * len(subjects), 1.2))
+    names = len(probes) + len(missing)
+    fig = style.new_figure(style.PAGE, 0.9 + max(0.34 * names, 0.46 * len(results), 1.2))
     left, right = fig.subplots(1, 2, width_ratios=(1, 1.25))
-    probes = probes.sort_values("top1", ignore_index=True)
-    place = np.arange(len(probes))
-    left.barh(place, probes["top1"], height=0.55, color=style.SKY)
-    bounds = np.abs(probes[["low", "high"]].to_numpy().T - probes["top1"].to_numpy())
-    left.errorbar(probes["top1"], place, xerr=bounds, fmt="none", ecolor=style.INK, linewidth=0.8)
-    chance = float(probes["chance"].iloc[0])
-    left.axvline(chance, color=style.VERMILION, linewidth=0.9, linestyle=(0, (3, 2)))
-    left.text(chance, -0.62, f" chance {chance:.1%}", color=style.VERMILION, fontsize=6.5, va="bottom")
-    left.set_yticks(place, probes["modality"])
-    left.set_ylim(-0.7, len(probes) - 0.4)
+    if len(probes):
+        probes = probes.sort_values("top1", ignore_index=True)
+        _draw_probes(left, probes)
+    for place in range(len(probes), names):
+        left.text(0.01, place, "missing", color=style.GREY, va="center")
+    left.set_yticks(range(names), [*(probes["modality"] if len(probes) else ()), *missing])
+    left.set_ylim(-0.7, names - 0.4)
     left.set_xlim(0, 1)
-    left.set_xlabel(f"videos whose person is named rightly\n(one of {int(probes['people'].iloc[0])} people; Wilson, 95 %)")
     left.set_title("who it is")
-    for line, (name, found) in enumerate(subjects.items()):
-        _draw_people(right, line, found)
-    right.set_yticks(range(len(subjects)), [name.replace("_", " ") for name in subjects])
-    right.set_ylim(len(subjects) - 0.4, -0.6)
+    for line, result in enumerate(results.values()):
+        _draw_people(right, line, result["subjects"])
+    right.set_yticks(range(len(results)), [name.replace("_", " ") for name in results])
+    right.set_ylim(len(results) - 0.4, -0.6)
     right.set_xlim(-0.08, 1.08)
     right.axvline(0.5, color=style.GREY, linewidth=0.6)
     right.set_xlabel("accuracy of win or lose; bubbles: number of people;\nbar: mean ± sd of people, marks: sd if all were alike")
     right.set_title("and for whom it works")
-    style.add_source(fig, source)
+    style.add_source(fig, source + optimistic_line(results))
     return fig
+
+
+def _draw_probes(ax: Axes, probes: pd.DataFrame) -> None:
+    place = np.arange(len(probes))
+    ax.barh(place, probes["top1"], height=0.55, color=style.SKY)
+    bounds = np.abs(probes[["low", "high"]].to_numpy().T - probes["top1"].to_numpy())
+    ax.errorbar(probes["top1"], place, xerr=bounds, fmt="none", ecolor=style.INK, linewidth=0.8)
+    chance = float(probes["chance"].iloc[0])
+    ax.axvline(chance, color=style.VERMILION, linewidth=0.9, linestyle=(0, (3, 2)))
+    ax.text(chance, -0.62, f" chance {chance:.1%}", color=style.VERMILION, fontsize=6.5, va="bottom")
+    ax.set_xlabel(f"videos whose person is named rightly\n(one of {int(probes['people'].iloc[0])} people; Wilson, 95 %)")
 
 
 def _draw_people(ax: Axes, line: int, found: Mapping) -> None:

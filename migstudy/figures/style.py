@@ -74,6 +74,16 @@ def add_source(fig: Figure, source: str, what: str = "measured on") -> None:
     fig.supxlabel(f"{what}: {source.strip()}", x=0.005, ha="left", fontsize=7, color=GREY, wrap=True)
 
 
+@styled
+def draw_missing(what: str, said: str, source: str) -> Figure:
+    """In place of a figure whose numbers no run keeps: what is missing, and how to get it."""
+    fig = new_figure(PAGE, 1.1)
+    fig.text(0.5, 0.72, f"missing: {what}", ha="center", va="center", fontsize=9, color=GREY)
+    fig.text(0.5, 0.48, said, ha="center", va="center", fontsize=7, color=GREY, wrap=True)
+    add_source(fig, source)
+    return fig
+
+
 def save_figure(fig: Figure, name: str, folder: str | Path = "figures", sources: Mapping | None = None) -> list[Path]:
     """Write `<name>.png` (200 dpi), `<name>.pdf` and the sidecar `<name>.json`; returns the three paths.
 
