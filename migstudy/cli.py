@@ -97,16 +97,17 @@ def figures(
     profile: Profile = "quick",
     readme: Annotated[bool, typer.Option("--readme", help="Copy the tables into README.md too.")] = False,
 ) -> None:
-    """Draw every figure and table again from the stored runs."""
+    """Draw every figure and table again from the stored runs; what cannot be drawn is said, and the exit code is 1."""
     from migstudy import paths
     from migstudy.report.readme import fill_readme
     from migstudy.study import redraw
 
     with _one_message():
-        redraw(profile)
+        wrong = redraw(profile)
         if readme:
             changed = fill_readme(paths.resolve("README.md"), paths.resolve("figures"))
             print(f"README.md: {', '.join(changed) or 'no table'} changed")
+        raise typer.Exit(code=min(wrong, 1))
 
 
 @app.command()

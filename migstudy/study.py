@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Callable
 
 from migstudy.sweep.cells import run_cells
@@ -87,32 +88,53 @@ def run_study(profile: str, workers: int = 0, seeds: tuple[int, ...] = SEEDS, pa
     return failures
 
 
-def redraw(profile: str) -> None:
-    """Draw every figure and table again from the stored runs."""
+def redraw(profile: str) -> int:
+    """Draw every figure and table again from the stored runs; nothing is trained or measured.
+
+    What cannot be drawn, and every damaged run, is one line on stderr and stops nothing; returns how many there were.
+    """
+    from migstudy import paths
     from migstudy.config.robustness import RobustnessConfig
     from migstudy.robustness.measure import stored_run
     from migstudy.runs.execute import run_notebook
+    from migstudy.runs.listing import all_runs, listed
 
-    for name in DRAWN:
-        print(f"notebook {name}", flush=True)
-        options = {"profile": profile}
-        if name == "08_robustness" and (run := stored_run(RobustnessConfig(profile=profile))):
-            options["run_dir"] = str(run.folder)  # measured once, by whatever version of the code
-        run_notebook(name, options, quiet=True)
-    for grid in _compared_grids(profile):
-        print(f"notebook 06_ablations, grid {grid}", flush=True)
-        run_notebook("06_ablations", {"profile": profile, "grid": grid}, quiet=True)
+    wrong = [one.trouble for one in map(listed, all_runs()) if one.state == "done" and one.trouble]
+
+    def draw(name: str, title: str = "", **options: str) -> None:
+        print(f"notebook {name}{title}", flush=True)
+        try:
+            run_notebook(name, {"profile": profile, **options}, quiet=True)
+        except (ValueError, KeyError, OSError, RuntimeError) as error:
+            wrong.append(str(error).partition("\n")[0])
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damaged runs, told once in the end
+        measured = stored_run(RobustnessConfig(profile=profile))
+        for name in DRAWN:
+            if name != "08_robustness":
+                draw(name)
+            elif measured:  # once, by whatever version of the code
+                draw(name, run_dir=str(measured.folder))
+            else:
+                print(f"notebook {name}: nothing to draw; measured by: migstudy run 08 --profile {profile}")
+        for file in sorted(paths.resolve("grids").glob("*.yaml")):
+            try:
+                if _is_compared(file.stem, profile):
+                    draw("06_ablations", f", grid {file.stem}", grid=file.stem)
+            except ValueError as error:
+                wrong.append(str(error))
+    for line in wrong:
+        print(f"migstudy: {line}", file=sys.stderr)
+    return len(wrong)
 
 
-def _compared_grids(profile: str) -> list[str]:
-    """The shipped grids that can be compared: the base is finished, and at least half of the variants."""
-    from migstudy import paths, results
+def _is_compared(grid: str, profile: str) -> bool:
+    """Whether a grid can be compared: its base is finished, and at least half of the variants. Raises ValueError for a broken one."""
+    from migstudy import results
+    from migstudy.sweep.grid import read_grid
 
-    found = []
-    for file in sorted(paths.resolve("grids").glob("*.yaml")):
-        if file.stem in ("paper_a", "emotion"):  # notebooks 06 and 07 show them anyway
-            continue
-        finished = [bool(runs) for runs in results.grid_runs(file.stem, profile)[1].values()]
-        if finished[0] and 2 * sum(finished) >= len(finished):
-            found.append(file.stem)
-    return found
+    if grid == "paper_a" or read_grid(grid).notebook.stem == results.EMOTION_TASK:  # notebooks 06 and 07 show them anyway
+        return False
+    finished = [bool(runs) for runs in results.grid_runs(grid, profile)[1].values()]
+    return finished[0] and 2 * sum(finished) >= len(finished)

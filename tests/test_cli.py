@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from migstudy.cli import app
 from migstudy.clips import ClipSet
 from migstudy.config.gesture import GestureConfig
 from migstudy.datasets.mmaction_pickle import read_pickle
-from migstudy.runs import execute
+from migstudy.runs import execute, folder
 from migstudy.runs.folder import Run
 
 
@@ -157,17 +158,51 @@ def test_a_study_has_known_parts(capsys):
 FINISHED = {"a": ["run"], "b": [], "c": []}, {"a": ["run"], "b": ["run"], "c": []}  # too few to compare, and enough
 
 
+def with_grids(project: Path) -> None:
+    for name in ("grids", "notebooks"):
+        shutil.copytree(ROOT / name, project / name, dirs_exist_ok=True)
+
+
 def test_figures_draws_every_notebook_again(project, monkeypatch):
     done = []
-    (project / "grids").symlink_to(ROOT / "grids")
+    with_grids(project)
     monkeypatch.setattr(execute, "run_notebook", lambda name, options, quiet: done.append((name, options["profile"], options.get("grid"))))
     monkeypatch.setattr(results, "grid_runs", lambda name, profile: ("", FINISHED[name == "sampling"]))
-    assert call("figures", "--profile", "smoke").exit_code == 0
-    names = ("01_dataset", "02_representation", "06_ablations", "07_paper_tables", "08_robustness")
+    result = call("figures", "--profile", "smoke")
+    assert result.exit_code == 0 and "08_robustness: nothing to draw; measured by: migstudy run 08 --profile smoke" in result.stdout
+    names = ("01_dataset", "02_representation", "06_ablations", "07_paper_tables")
     assert done == [(name, "smoke", None) for name in names] + [("06_ablations", "smoke", "sampling")]
-    monkeypatch.setattr(execute, "run_notebook", lambda *a, **k: (_ for _ in ()).throw(ValueError("no finished run answers this")))
-    result = call("figures")
-    assert result.exit_code == 2 and result.stderr == "migstudy: no finished run answers this\n"
+
+
+def test_what_cannot_be_drawn_is_a_line_each_and_stops_nothing(project, monkeypatch):
+    with_grids(project)
+    (project / "grids" / "mine.yaml").write_text("notebook: 03_train_gesture\naxes: {topologie: [imigue22]}\n")
+    runs = {name: folder.open_run("03_train_gesture", {"profile": "smoke", "seed": seed}, "f") for seed, name in enumerate("abcd")}
+    for run in runs.values():
+        run.finish()
+    runs["a"].path("metrics.json").write_text('{"test_top1": 0.')
+    runs["b"].path("scores.parquet").write_bytes(b"PAR1 but cut off")
+    runs["c"].path("params.json").unlink()
+    done = []
+
+    def draw(name, options, quiet):
+        if name == "07_paper_tables":
+            raise RuntimeError("07_paper_tables.ipynb failed in cell 3: ValueError: no\nmore about it")
+        done.append((name, options.get("grid")))
+
+    monkeypatch.setattr(execute, "run_notebook", draw)
+    result = call("figures", "--profile", "smoke")
+    assert result.exit_code == 1 and done == [("01_dataset", None), ("02_representation", None), ("06_ablations", None)]
+    said = result.stderr.splitlines()
+    assert len(said) == 5 and all(line.startswith("migstudy: ") for line in said)
+    for run, words in (("a", "metrics.json cannot be read"), ("b", "scores.parquet is cut off"), ("c", "params.json cannot be read")):
+        [line] = [line for line in said if runs[run].id in line]
+        assert words in line and f"delete {runs[run].folder} and run again" in line
+    assert said[3] == "migstudy: 07_paper_tables.ipynb failed in cell 3: ValueError: no"
+    assert "mine.yaml, axis topologie: 03_train_gesture has no parameter 'topologie'; did you mean 'topology'?" in said[4]
+    with pytest.warns(UserWarning, match="left out: .* cannot be read|left out: .* cut off") as warned:
+        assert [run.id for run in folder.finished_runs(task="03_train_gesture")] == [runs["d"].id]
+    assert len(warned) == 3
 
 
 # -- data ------------------------------------------------------------------------------------------------------------

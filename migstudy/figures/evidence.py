@@ -101,7 +101,7 @@ def draw_privacy(probes: pd.DataFrame, results: Mapping[str, Mapping], source: s
         probes = probes.sort_values("top1", ignore_index=True)
         _draw_probes(left, probes)
     for place in range(len(probes), names):
-        left.text(0.01, place, "missing", color=style.GREY, va="center")
+        left.text(0.01, place, "missing", color=style.GREY, va="center", zorder=5, bbox={"facecolor": "white", "lw": 0, "pad": 0.6})
     left.set_yticks(range(names), [*(probes["modality"] if len(probes) else ()), *missing])
     left.set_ylim(-0.7, names - 0.4)
     left.set_xlim(0, 1)

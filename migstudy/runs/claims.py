@@ -73,7 +73,7 @@ def holder_of(folder: Path) -> Holder | None:
     for number in sorted(_numbers(folder), reverse=True):
         path = _path(folder, number)
         try:
-            with path.open() as stream:  # opened first: shared file systems then tell the true time of change
+            with path.open(encoding="utf-8") as stream:  # opened first: shared file systems then tell the true time of change
                 beat, text = os.fstat(stream.fileno()).st_mtime, stream.read()
         except FileNotFoundError:  # given up meanwhile
             continue

@@ -64,7 +64,7 @@ def find_notebook(name: str) -> Path:
 
 def notebook_parameters(notebook: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Types and defaults of the annotated names in the cell tagged `parameters`; raises ValueError without such a cell."""
-    cells = json.loads(notebook.read_text())["cells"]
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
     if len(tagged) != 1:
         raise ValueError(f"{notebook.name} has {len(tagged)} cells tagged `parameters`; it needs one")

@@ -14,6 +14,7 @@ import os
 import platform
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +28,7 @@ from migstudy.runs.code_version import code_version
 RUNS = "runs"
 RUNNER = "MIGSTUDY_RUNNER"  # set in the kernel of a notebook that `migstudy run` executes
 _PLACES = {"run_dir", "workers", "threads"}  # where and how fast, not what: no part of a run's identity
+_PARQUET = b"PAR1"  # how such a file begins and ends
 _PACKAGES = "torch torchvision timm accelerate numpy scipy pandas scikit-learn papermill".split()
 
 
@@ -50,7 +52,7 @@ class Run:
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON file of the run; raises ValueError naming the file when it is missing or broken."""
         try:
-            content = json.loads(self.path(name).read_text())
+            content = json.loads(self.path(name).read_text(encoding="utf-8"))
             if not isinstance(content, dict):
                 raise ValueError("no JSON object")
         except (OSError, ValueError) as error:
@@ -117,7 +119,7 @@ def notebook_version(task: str) -> str:
     path = paths.resolve(f"notebooks/{task}.ipynb")
     if not path.exists():
         return ""
-    sources = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(path.read_text())["cells"]]
+    sources = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
     return hashlib.sha256(json.dumps(sources).encode()).hexdigest()[:12]
 
 
@@ -158,6 +160,38 @@ def _cpu_name() -> str:
 
 
 def finished_runs(folder: str | Path = RUNS, task: str | None = None) -> list[Run]:
-    """Runs whose DONE marker stands, sorted by id; those of one task when given, whatever their folders are called."""
-    runs = (Run(marker.parent) for marker in sorted(paths.resolve(folder).glob("*/DONE")))
-    return [run for run in runs if task is None or run.read_json("params.json").get("task") == task]
+    """Runs whose DONE marker stands, sorted by id; those of one task when given, whatever their folders are called.
+
+    Of one task, damaged ones are left out with a warning that says what is wrong.
+    """
+    runs = [Run(marker.parent) for marker in sorted(paths.resolve(folder).glob("*/DONE"))]
+    if task is None:
+        return runs
+    found = []
+    for run in runs:
+        try:
+            mine = run.read_json("params.json").get("task") == task
+        except ValueError:  # it may be one of these
+            mine = True
+        if mine and (wrong := damage(run)):
+            warnings.warn(f"left out: {wrong}", stacklevel=2)
+        elif mine:
+            found.append(run)
+    return found
+
+
+def damage(run: Run) -> str:
+    """What cannot be read of a finished run: accounts that are no JSON, score tables that were cut off; "" for a whole one."""
+    for name in ("params.json", "env.json", "metrics.json"):
+        if name != "metrics.json" or run.path(name).exists():  # drawings have none
+            try:
+                run.read_json(name)
+            except ValueError as error:
+                return str(error)
+    for path in sorted(run.folder.glob("scores*.parquet")):
+        with path.open("rb") as stream:
+            begin = stream.read(4)
+            stream.seek(-min(4, path.stat().st_size), os.SEEK_END)
+            if (begin, stream.read(4)) != (_PARQUET, _PARQUET):
+                return f"{path} is cut off or no score table; delete {run.folder} and run again"
+    return ""

@@ -17,7 +17,7 @@ from migstudy import paths
 from migstudy.config.parameters import parsed
 from migstudy.runs.claims import Claim, Claimed, holder_of
 from migstudy.runs.execute import CONFIGS, TRAINED, config_of
-from migstudy.runs.folder import RUNS, Run, code_of, run_id, same_question
+from migstudy.runs.folder import RUNS, Run, code_of, damage, run_id, same_question
 from migstudy.runs.state import STATES, attempts, fault_of, seconds_of, state_of
 
 HEADLINE = ("test_top1", "test_macro_f1", "test_accuracy", "test_auc")  # metrics that a list shows, where a run has them
@@ -75,8 +75,8 @@ def listed(run: Run) -> Listed:
     params, env = read.get("params.json", {}), read.get("env.json", {})
     given = params.get("params", {})
     state = state_of(run)
-    if state == "done" and "params.json" not in read:
-        trouble.append(f"{run.folder} is marked DONE without its parameters; delete it")
+    if state == "done" and not trouble and (wrong := damage(run)):
+        trouble.append(wrong)
     return Listed(
         run, state, params.get("task", ""), given, _odd(params.get("task", ""), given), read.get("metrics.json", {}),
         seconds_of(run), env.get("commit", ""), env.get("code", ""), params.get("data_fingerprint", ""), env.get("started", ""),

@@ -41,7 +41,7 @@ def state_of(run: Run) -> State:
 def fault_of(run: Run) -> str:
     """What a failed run died of; empty for others."""
     with suppress(OSError):
-        return run.path(FAILED).read_text().partition("\n")[2].strip()
+        return run.path(FAILED).read_text(encoding="utf-8").partition("\n")[2].strip()
     return ""
 
 

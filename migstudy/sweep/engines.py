@@ -192,7 +192,7 @@ def _run_job(job: Job, threads: int, stopped: Callable[[], bool], environment: M
 def failure_of(run: Run) -> str:
     """What stands in a run's FAILED file, time and place included; empty without."""
     with suppress(OSError):
-        return run.path(FAILED).read_text()
+        return run.path(FAILED).read_text(encoding="utf-8")
     return ""
 
 
