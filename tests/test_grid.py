@@ -188,13 +188,14 @@ def test_paper_a_s_grid_is_the_study_s(monkeypatch):
 
 @pytest.mark.parametrize(("grid", "options", "folder", "extras"), [
     ("paper_a", {}, "quick", ()), ("emotion", {}, "quick_emotion_2", ("faces", "rgb")),
-    ("sampling", {"model": "mvit", "stream": "rgb", "topology": "native"}, "quick", ("rgb",)),
+    ("sampling", {"model": "mvit", "stream": "rgb", "topology": "native"}, "quick", ("rgb",)), ("fusion", {}, "quick", ("rgb",)),
+    ("fusion", {"video_model": "mvit", "fusion": "single_modality", "modality": "bone"}, "quick", ()),
 ])  # fmt: skip
 def test_a_look_at_a_grid_simulates_nothing(project, monkeypatch, grid, options, folder, extras):
     """Planning opens the data, which would make them, films and all."""
     from migstudy.sweep import command
 
-    for name in ("03_train_gesture", "05_train_emotion"):
+    for name in ("03_train_gesture", "04_fusion", "05_train_emotion"):
         (project / "notebooks" / f"{name}.ipynb").write_bytes((ROOT / "notebooks" / f"{name}.ipynb").read_bytes())
     asked = yaml.safe_load((ROOT / "grids" / f"{grid}.yaml").read_text())
     asked["include"] = []
@@ -222,6 +223,18 @@ def test_the_win_or_lose_grid_shares_its_cells_with_the_study(monkeypatch):
     monkeypatch.setenv("MIGSTUDY_ROOT", str(ROOT))
     study = {same_question(EmotionConfig.from_strings(cell).resolved().to_dict()) for cell in emotion_cells("quick", (2.0,))}
     assert study <= {same_question(cell.params) for cell in read_grid("emotion").cells}
+
+
+def test_the_fusion_grid_holds_every_cell_of_the_study(monkeypatch):
+    """Rows of notebook 07 that `migstudy sweep fusion` leaves missing would be missing for ever."""
+    from migstudy.config.fusion import FusionConfig
+    from migstudy.fusion.study import fusion_cells
+    from migstudy.study import VIDEO_MODEL
+
+    monkeypatch.setenv("MIGSTUDY_ROOT", str(ROOT))
+    cells = fusion_cells("quick", video=VIDEO_MODEL)
+    study = {same_question(FusionConfig.from_strings(cell).resolved().to_dict()) for cell in cells}
+    assert len(study) == 27 and study <= {same_question(cell.params) for cell in read_grid("fusion").cells}
 
 
 def test_grids_are_found_by_name(monkeypatch):

@@ -73,6 +73,16 @@ def test_everything_is_in_it_and_nothing_runs(study):
     assert "prefers-color-scheme: dark" in page and "width=device-width" in page
 
 
+def test_a_damaged_run_is_left_out_and_named(study, capsys):
+    broken = open_run("03_train_gesture", {"profile": "paper", "seed": 7}, "f")
+    broken.finish()
+    broken.path("metrics.json").write_text('{"test"')
+    page = write_report(study / "report.html", study / "figures", study / "runs").read_text()
+    assert "a toy &lt;of&gt; mine" in page and broken.id not in page
+    said = capsys.readouterr().err
+    assert said.startswith(f"left out: {broken.path('metrics.json')} cannot be read") and said.count("\n") == 1
+
+
 def test_the_notebook_behind_a_figure_is_shown_before_a_newer_one(study):
     (cited,) = runs.finished_runs()
     newer = open_run("03_train_gesture", {"profile": "paper", "seed": 0}, "f")

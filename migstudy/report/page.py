@@ -10,13 +10,14 @@ import base64
 import html
 import json
 import re
+import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from migstudy import paths
 from migstudy.report.style import CSS, code_css
 from migstudy.results import params_of
-from migstudy.runs.folder import Run, finished_runs
+from migstudy.runs.folder import Run, damage, finished_runs
 
 STATEMENT = (
     "Numbers marked as measured were measured by this study, on the data that each table and figure names. Published numbers"
@@ -29,11 +30,19 @@ _SHOWN_PARAMETERS = (
 
 
 def write_report(target: Path, figures: Path, runs: Path) -> Path:
-    """Write the page; raises ValueError when there is neither a table nor a figure to show."""
+    """Write the page; raises ValueError when there is neither a table nor a figure to show.
+
+    Damaged runs are left out; of each a line on stderr says what is wrong.
+    """
     tables, pictures = (sorted(figures.glob(kind), key=_reading_order) for kind in ("table_*.md", "*.png"))
     if not tables and not pictures:
         raise ValueError(f"{figures} holds no table and no figure; make them first: migstudy study")
-    finished = finished_runs(runs)
+    finished = []
+    for run in finished_runs(runs):
+        if wrong := damage(run):
+            print(f"left out: {wrong}", file=sys.stderr)
+        else:
+            finished.append(run)
     cited = {name for path in (*tables, *pictures) for name in _sidecar(path).get("run_ids") or ()}
     sections = {
         "Tables": "".join(_table(path) for path in tables),

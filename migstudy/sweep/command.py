@@ -14,6 +14,7 @@ from rich.text import Text
 
 from migstudy import paths
 from migstudy.config.emotion import EmotionConfig
+from migstudy.config.fusion import VIDEO, FusionConfig
 from migstudy.results import EMOTION_TASK
 from migstudy.runs.execute import TRAINED
 from migstudy.runs.state import STATES, state_of
@@ -73,7 +74,11 @@ def _needed(params: Mapping[str, Any]) -> tuple[str, set[str]]:
     if "emotion_effect" in params:
         pictures = {_PICTURES.get(need) for need in EmotionConfig.from_namespace(params).needs} - {None}
         return f"{params['profile']}_emotion_{params['emotion_effect']:g}", pictures
-    seen = params.get("model") == "mvit" and not params.get("films")
+    models = [params.get("model")]
+    if "fusion" in params:
+        fusion = FusionConfig.from_namespace(params)
+        models = [fusion.video_model] * (VIDEO in fusion.modalities)
+    seen = "mvit" in models and not params.get("films")
     return str(params.get("profile")), {"rgb"} if seen else set()
 
 
