@@ -63,7 +63,7 @@ def ours(batch: int, frames: int, joints: int, dense: bool = False):
     conv = model.backbone.conv1.conv
     works["stem, forward and gradient"] = partial(_stem, conv, make, sparse=not dense)
     if not dense:
-        works |= {f"floor {name}": work for name, work in floors(frozen, batch, frames, joints).items()}
+        works |= {f"floor {name}": work for name, work in floors(batch, frames, joints).items()}
     return works
 
 
@@ -72,17 +72,20 @@ def _stem(conv: nn.Conv3d, make, sparse: bool) -> None:
     torch.autograd.grad(out, conv.weight, torch.ones_like(out))
 
 
-def floors(model: nn.Module, batch: int, frames: int, joints: int):
+def floors(batch: int, frames: int, joints: int):
     """The products of a forward: of all convolutions, and of all but the stem."""
     shapes = []
+    with torch.device("meta"):
+        model = create_model("posec3d", in_channels=joints, num_classes=CLASSES)
+        volume = torch.empty(1, joints, frames, SIZE, SIZE)
 
     def note(module: nn.Conv3d, _, out: torch.Tensor) -> None:
         shapes.append((batch * out[0, 0].numel(), module.weight[0].numel(), len(module.weight)))
 
-    hooks = [m.register_forward_hook(note) for m in model.modules() if isinstance(m, nn.Conv3d)]
-    model(torch.zeros(1, joints, frames, SIZE, SIZE))  # with gradients: else norms are folded in, and modules not called
-    for hook in hooks:
-        hook.remove()
+    for module in model.modules():
+        if isinstance(module, nn.Conv3d):
+            module.register_forward_hook(note)
+    model(volume)  # with gradients: else norms are folded in, and modules not called
     return {"of all": partial(_products, shapes), "without the stem": partial(_products, shapes[1:])}
 
 

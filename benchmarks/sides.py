@@ -9,9 +9,11 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from migstudy.runs.kernel import environment
 
@@ -29,8 +31,8 @@ class Side:
 
 def in_turns(
     sides: Mapping[str, Side], threads: int, repeats: int, clock: str = "wall"
-) -> dict[str, dict[str, float]]:  # fmt: skip
-    """Work -> side -> least of several times, s; a work is done by the sides that have it, in turns, after one uncounted.
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """Work -> side -> least of several times, s, and "side quartiles"; of the sides that have it, in turns, after one uncounted.
 
     clock: `wall`, or `cpu`, the processor time of all threads of the side's process, which wait without spinning: what a machine
     that others use still tells. Also `work -> "side MB"`: the peak of the resident memory of that side's process so far. Raises
@@ -47,7 +49,7 @@ def in_turns(
                 process.start()
             theirs.close()
             stack.callback(process.join)
-            stack.callback(ours.send, None)
+            stack.callback(_dismiss, ours)
             ends[name], names[name] = ours, _answer(ours, name)
         for work in dict.fromkeys(work for listed in names.values() for work in listed):
             able = [name for name in sides if work in names[name]]
@@ -61,7 +63,13 @@ def in_turns(
                     if turn:
                         taken[name].append(seconds)
             row |= {name: min(times) for name, times in taken.items()}
+            row |= {f"{name} quartiles": np.percentile(times, (25, 50, 75)).tolist() for name, times in taken.items()}
     return measured
+
+
+def _dismiss(end) -> None:
+    with suppress(BrokenPipeError):  # it failed, and said so
+        end.send(None)
 
 
 def _answer(end, name: str):
