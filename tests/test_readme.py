@@ -1,6 +1,10 @@
 """The README keeps its word: snippets run, files it names exist, its tables are the figures' own."""
 
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +41,18 @@ def test_tables_are_the_generated_ones():
     }
     for name, text in TABLES:
         assert text.strip() == (ROOT / "figures" / f"{name}.md").read_text(encoding="utf-8").strip(), name
+
+
+def test_what_a_slurm_job_would_run_plans_the_grid(tmp_path):
+    """The line of the README word by word; only the cluster is missing."""
+    line = shlex.split(re.search(r"^sbatch .*$", README, re.M)[0])
+    job = line[line.index("--wrap") + 1]
+    for name in ("grids", "notebooks"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    places = {"MIGSTUDY_ROOT": str(tmp_path), "PYTHONPATH": str(ROOT), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", "-c", f"{job} --dry-run"], cwd=tmp_path, env={**os.environ, **places}, capture_output=True, text=True)
+    assert done.returncode == 0 and "21 to run" in done.stdout, done.stdout + done.stderr
+    assert not (tmp_path / "runs").exists() and re.fullmatch(r"--array=1-\d+", line[1])
 
 
 def test_commands_named_are_commands():
