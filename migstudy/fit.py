@@ -201,9 +201,9 @@ def make_optimizer(config: Training, model: nn.Module, shares: Mapping[str, floa
         else:
             groups.append({"params": parameters, **own})
     if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, config.lr, weight_decay=config.weight_decay)
+        return torch.optim.AdamW(groups, config.lr, weight_decay=config.weight_decay, fused=True)
     nesterov = config.optimizer == "sgd_nesterov"
-    return torch.optim.SGD(groups, config.lr, 0.9, weight_decay=config.weight_decay, nesterov=nesterov)
+    return torch.optim.SGD(groups, config.lr, 0.9, weight_decay=config.weight_decay, nesterov=nesterov, fused=True)
 
 
 def _by_share(model: nn.Module, shares: Mapping[str, float]) -> dict[float, list[nn.Parameter]]:

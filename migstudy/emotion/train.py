@@ -90,11 +90,14 @@ class EmotionTask(Task):
         if config.shuffle_labels:
             labels = np.random.default_rng([config.seed, 7]).permutation(labels)
         self.loader = segment_loader(train, labels, data, features, config, train=True)
-        motion = 1.0
-        if features.skeleton is not None:  # of training videos alone: the unit in which the model reads and rebuilds motion
-            some = self.loader.dataset.__getitems__(range(min(16, len(train))))
-            motion = measure_motion(some["coordinates"])
+        # of training videos alone, one segment each: the units in which the model reads
+        shown = self.loader.dataset.__getitems__(range(len(train)))
+        motion = measure_motion(shown["coordinates"]) if "coordinates" in shown else 1.0
         self.model, self.criterion = build(config, features, np.bincount(labels, minlength=2), motion)
+        if "coordinates" in shown:
+            self.model.fit_pose(shown["coordinates"])
+        else:
+            self.model.fit_tokens(shown["tokens"], shown["mask"])
 
     def forward(self, model: torch.nn.Module, batch: dict[str, Any]) -> ModelOutput:
         return _answer(model, batch)
@@ -124,17 +127,18 @@ def build(
             "hypergraph_transformer", topology=features.skeleton.whole.topology, in_channels=features.skeleton.channels,
             base_channels=max(config.width // 4, 4 * config.heads), stage_blocks=(1,) * (config.depth + 1), heads=config.heads,
             dropout=config.dropout, head_dropout=config.head_dropout, mask_ratio=config.mask_ratio, motion_rms=motion,
+            standardised=True,
         )  # fmt: skip
         return model, HybridLoss(criterion, config.reconstruction)
     if config.model == "gesture_lstm":
         model = create_model(
             "gesture_lstm", token_dims={"gesture": len(features.events.class_names) + 2}, width=config.width,
-            head_dropout=config.head_dropout, modality_dropout=0.0,
+            head_dropout=config.head_dropout, modality_dropout=0.0, standardised=True,
         )  # fmt: skip
         return model, criterion
     common = dict(
         token_dims={name: source.dim for name, source in features.tokens.items()}, num_classes=2, width=config.width,
-        heads=config.heads, dropout=config.dropout, head_dropout=config.head_dropout,
+        heads=config.heads, dropout=config.dropout, head_dropout=config.head_dropout, standardised=True,
     )  # fmt: skip
     if config.model == "attention_mil":
         return create_model("attention_mil", attention_width=config.width, modality_dropout=0.0, **common), criterion

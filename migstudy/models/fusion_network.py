@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 
 from migstudy.models.base import ModelOutput, StudyModel
 from migstudy.models.memory import MemoryRefinement
+from migstudy.models.standardise import Standardise
 
 Pooling = Literal["steps", "tokens"]
 
@@ -47,7 +48,8 @@ class FusionNetwork(StudyModel):
     24 x 22 joints; `tokens` is the plain mean over valid tokens. modality_dropout: chance in training that a modality of a
     clip is withheld, see `drop_modalities`. dropout: in the layers; head_dropout: before the classifier. embedding_dim: adds
     the head that predicts the label's text vector. memory: adds the cosine to class prototypes to the logits, see
-    `MemoryRefinement`.
+    `MemoryRefinement`. standardised: tokens are read against the training tokens' mean and spread, once `fit_tokens` has
+    measured them.
 
     features (N, width); tokens (N, sum of L, width), before pooling, modalities in alphabetical order, 0 where invalid.
     """
@@ -69,6 +71,7 @@ class FusionNetwork(StudyModel):
         embedding_dim: int | None = None,
         memory: bool = False,
         memory_momentum: float = 0.99,
+        standardised: bool = False,
     ) -> None:
         super().__init__()
         self.names = tuple(sorted(token_dims))  # a saved configuration comes back in this order
@@ -84,6 +87,7 @@ class FusionNetwork(StudyModel):
         if not 0 <= modality_dropout < 1:
             raise ValueError(f"modality_dropout {modality_dropout} must be in [0, 1)")
         self.width, self.pooling, self.modality_dropout = width, pooling, modality_dropout
+        self.standardise = nn.ModuleDict({name: Standardise(dim) for name, dim in self.token_dims.items()} if standardised else {})
         self.projection = nn.ModuleDict({name: nn.Linear(dim, width) for name, dim in self.token_dims.items()})
         self.norm = nn.ModuleDict({name: nn.LayerNorm(width) for name in self.names})
         self.modality = nn.ParameterDict({name: nn.Parameter(torch.empty(width)) for name in self.names})
@@ -110,6 +114,12 @@ class FusionNetwork(StudyModel):
             nn.init.normal_(parameter, std=0.02)
         if self.positions is not None:
             self.positions.reset_parameters()
+
+    def fit_tokens(self, tokens: Mapping[str, Tensor], mask: Mapping[str, Tensor]) -> None:
+        """Mean and spread of each modality's training tokens, for `standardised`; shapes as of `forward`."""
+        for name, standardise in self.standardise.items():
+            if name in tokens:
+                standardise.fit(tokens[name].flatten(0, 1), mask[name].flatten())
 
     @abstractmethod
     def fuse(self, streams: dict[str, Stream], present: Tensor) -> ModelOutput:
@@ -162,7 +172,10 @@ class FusionNetwork(StudyModel):
         slot = self.modality[name] + (self.absent[name] if self.learns_absence else 0)
         x = slot.expand(n, 1, -1)
         if tokens is not None:
-            y = self.projection[name](tokens.masked_fill(~valid[..., None], 0))
+            y = tokens.masked_fill(~valid[..., None], 0)
+            if name in self.standardise:
+                y = self.standardise[name](y)
+            y = self.projection[name](y)
             y = self.norm[name](y) + self.modality[name]
             if self.positions is not None and length:
                 y = y + self.positions(name, length)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from migstudy.models.base import ModelOutput
 from migstudy.models.graph_network import GraphNetwork, Skeleton, stage_plan
 from migstudy.models.hypergraph_layers import HypergraphLayer, first_hyperedges
+from migstudy.models.standardise import Standardise
 
 SIZES: dict[str, dict] = {
     "paper": dict(base_channels=64, stage_blocks=(2, 2, 2), decoder_blocks=1, heads=4, dilations=(1, 2, 4)),
@@ -38,7 +39,8 @@ class HypergraphTransformer(GraphNetwork):
 
     in_channels: C; of these the first `dims` are coordinates, the others (a score) are only read. Beside where a joint is, the
     network reads how far it is from its own mean over the clip, in units of motion_rms, the training data's `measure_motion`:
-    next to a pose, small motion is found late or never.
+    next to a pose, small motion is found late or never. standardised: where a joint is, is read against the training data's mean
+    pose and spread, once `fit_pose` has measured them.
     base_channels, stage_blocks: layers a stage; every stage after the first doubles the width and halves time. decoder_blocks:
     layers after every upsampling. temporal_kernel: frames, odd; dilations: one branch of the temporal convolution each,
     beside a pointwise one. mask_ratio: share of the joints hidden from the encoder in training, eight frames at a time;
@@ -67,6 +69,7 @@ class HypergraphTransformer(GraphNetwork):
         dropout: float = 0.1,
         head_dropout: float = 0.5,
         embedding_dim: int | None = None,
+        standardised: bool = False,
     ) -> None:
         plan = list(stage_plan(base_channels, base_channels, stage_blocks))
         width = plan[-1][1]
@@ -80,6 +83,7 @@ class HypergraphTransformer(GraphNetwork):
         self.dims, self.mask_ratio, self.target, self.motion_rms = dims, mask_ratio, target, float(motion_rms)
         joints, parts = self.topology.num_joints, self.topology.parts
         options = (heads, temporal_kernel, tuple(dilations), dropout)
+        self.standardise = Standardise(joints, in_channels) if standardised else None
         self.embed = nn.Linear(in_channels + dims, base_channels)
         self.joint = nn.Parameter(torch.empty(joints, base_channels))
         self.hidden = nn.Parameter(torch.empty(base_channels)) if mask_ratio else None
@@ -136,6 +140,11 @@ class HypergraphTransformer(GraphNetwork):
         """Each encoder layer's share (N, V, E) of every joint in every hyperedge, sum over E 1; `topology.parts` at first."""
         return [edges.softmax(-1) for edges in self._encode(*self._inputs(coordinates, present)).edges]
 
+    def fit_pose(self, coordinates: Tensor, present: Tensor | None = None) -> None:
+        """Mean and spread of every joint's channels over training clips, for `standardised`; inputs as of `forward`."""
+        x, present = self._inputs(coordinates, present)
+        self.standardise.fit(x.flatten(0, 1), present.flatten(0, 1))
+
     def encode(self, coordinates: Tensor) -> Tensor:
         return self._encode(*self._inputs(coordinates, None)).x.permute(0, 3, 1, 2)
 
@@ -156,7 +165,8 @@ class HypergraphTransformer(GraphNetwork):
     def _encode(self, x: Tensor, readable: Tensor) -> Encoded:
         # a place that nothing is known of reads the others, in every layer, and is never read by them
         unknown = x.new_zeros(()) if self.hidden is None else self.hidden
-        x = torch.cat([x, self._motion(x, readable)], dim=-1)
+        pose = x if self.standardise is None else self.standardise(x)
+        x = torch.cat([pose, self._motion(x, readable)], dim=-1)
         x = torch.where(readable[..., None], self.embed(x), unknown) + self.joint
         edges = self.edges.expand(len(x), -1, -1)
         stages, updates = [readable], []
