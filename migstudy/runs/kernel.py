@@ -19,6 +19,7 @@ from migstudy.runs.interrupts import Background
 
 GENTLY = 10.0  # s that a kernel may take to leave its cell when it is told to stop
 _FULL = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT)]
+_PERHAPS_FULL = ["inline_container.cc", " written"]  # torch's writer and numpy's do not say why they wrote less than they were given
 
 
 class NotebookFault(Exception):
@@ -61,8 +62,10 @@ def _papermill(notebook: Path, out: Path, values: Mapping[str, Any], quiet: bool
     except DeadKernelError:
         raise NotebookFault("was ended from outside, most often for want of memory: its kernel died", True) from None
     except PapermillExecutionError as error:
-        full = error.ename == "OSError" and any(words in error.evalue for words in _FULL)
-        raise NotebookFault(f"failed in cell {error.exec_count}: {error.ename}: {error.evalue}", full) from None
+        said, full = f"failed in cell {error.exec_count}: {error.ename}: {error.evalue}", any(w in error.evalue for w in _FULL)
+        if not full and error.ename in ("OSError", "RuntimeError") and any(words in error.evalue for words in _PERHAPS_FULL):
+            said, full = f"{said} (a file could not be written whole: the disk is full, or was)", True
+        raise NotebookFault(said, full) from None
 
 
 def _stop(papermill: Background, token: str) -> None:
