@@ -1,19 +1,27 @@
 """Training paper A's network: what loading costs, how near the arithmetic's limit, how much memory, how long at full size.
 
-    python benchmarks/training.py [--profile quick] [--clips 2000] [--steps 8] [--batch 16] [--video]
+    python benchmarks/training.py [--profile quick] [--clips 2000] [--steps 8] [--batch 16] [--clock cpu] [--video]
 
-Clips are simulated, saved and memory-mapped as those of a release. An epoch with loading and one from batches already on the
-device take turns; on a GPU their difference is the device's idle share. The limit is the rate of a large matrix product in the
-same precision, in the same run. `--profile paper --clips 12893` on a GPU measures the published size; `--video` adds the rate at
-which MViTv2-S makes tokens. Ratios say more than times where other work shares the machine.
+Clips are simulated by a process of its own, saved and memory-mapped as those of a release. A part of an epoch (`--steps`) with
+loading and one from batches already on the device take turns; on a GPU their difference is the device's idle share. The limit
+is the rate of a large matrix product in the same precision, in the same run. Memory is the peak of what is resident beyond what
+it was with everything imported, after every clip has been loaded once; `mapped` are pages of files, libraries among them, which
+the system takes back as it needs them. `--profile paper --clips 12893` on a GPU measures the published size; `--video` adds the
+rate at which MViTv2-S makes tokens. Started as `migstudy run` starts a training. Ratios say more than times where other work
+shares the machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import os
 import resource
+import statistics
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -28,19 +36,23 @@ from migstudy.clips import ClipSet
 from migstudy.config.gesture import GestureConfig
 from migstudy.data import GestureData
 from migstudy.models import create_model
+from migstudy.runs.execute import ALLOCATOR
 from migstudy.simulate import PROFILES, simulate_clips
 from migstudy.train import GestureTask
 
 PUBLISHED_EPOCHS, PUBLISHED_CLIPS = 24, 12_893
 
 
-def main(profile: str, clips: int, steps: int, batch: int | None, precision: str | None, repeats: int, video: bool) -> None:
-    config = GestureConfig(profile=profile, batch_size=batch, precision=precision, workers=None).resolved()
+def main(
+    profile: str, clips: int, steps: int, batch: int | None, precision: str | None, repeats: int, threads: int, clock: str,
+    video: bool,
+) -> None:  # fmt: skip
+    base, now = _resident(), time.process_time if clock == "cpu" else time.perf_counter
+    config = GestureConfig(profile=profile, batch_size=batch, precision=precision, threads=threads).resolved()
     if not torch.cuda.is_available():
         config = replace(config, workers=0, precision=precision or "no")
     with tempfile.TemporaryDirectory() as folder:
         data = _data(config, clips, folder)
-        base = _resident()
         fit.prepare(config)
         task = GestureTask(config, data)
         accelerator = Accelerator(mixed_precision=config.precision)
@@ -56,28 +68,35 @@ def main(profile: str, clips: int, steps: int, batch: int | None, precision: str
             optimizer.zero_grad()
 
         def epoch(batches) -> float:
-            start = time.perf_counter()
+            start = now()
             for _, one in zip(range(steps), batches, strict=False):
                 step(one)
             _wait()
-            return time.perf_counter() - start
+            return now() - start
 
         fit.start_epoch(task.loader, config.seed, 0)
         kept = [send_to_device(one, accelerator.device) for _, one in zip(range(steps), loader, strict=False)]
         step(kept[0])
         with FlopCounterMode(display=False) as counter:
             step(kept[0])
+        start, rates = now(), []
+        for _ in loader:  # every clip's pages, as after an epoch
+            pass
+        alone = now() - start
         loading = memory = float("inf")
         for turn in range(repeats):
             fit.start_epoch(task.loader, config.seed, turn)
-            loading, memory = min(loading, epoch(loader)), min(memory, epoch(kept))
-        rate, limit = steps * config.batch_size / loading, _matrix_rate(accelerator)
+            times = epoch(loader), epoch(kept)
+            loading, memory = min(loading, times[0]), min(memory, times[1])
+            rates.append(times[0] / times[1])
+        rate, limit = steps * config.batch_size / loading, _matrix_rate(accelerator, now)
         measured: dict[str, dict[str, float]] = {
             "a training step": {
                 "clips a second": rate, "with loading / from memory": loading / memory,
+                "the same, median of pairs": statistics.median(rates), "loading alone, ms a clip": alone / len(data.train) * 1e3,
                 "share of the matrix rate": counter.get_total_flops() * steps / memory / limit,
                 f"hours, {PUBLISHED_EPOCHS} epochs of {PUBLISHED_CLIPS}": PUBLISHED_EPOCHS * PUBLISHED_CLIPS / rate / 3600,
-                "memory beyond the start, MB": _resident() - base,
+                "memory beyond torch, MB": _resident() - base, "mapped, MB": _mapped(), "torch alone, MB": base,
             }
         }  # fmt: skip
         if torch.cuda.is_available():
@@ -85,34 +104,44 @@ def main(profile: str, clips: int, steps: int, batch: int | None, precision: str
     if video:
         measured["MViTv2-S tokens"] = _video_rate(accelerator, limit, batch or 8, repeats)
     show(measured)
-    settings = {"clips": clips, "steps": steps, "threads": torch.get_num_threads(), "config": config.to_dict()}
+    settings = {"clips": clips, "steps": steps, "of an epoch's": len(loader), "repeats": repeats, "clock": clock,
+                "threads": torch.get_num_threads(), "config": config.to_dict()}  # fmt: skip
     print(save_result("training", measured, settings))
 
 
 def _data(config: GestureConfig, clips: int, folder: str) -> GestureData:
-    """That many training clips and a few to validate on, memory-mapped."""
-    simulation = PROFILES["paper" if config.profile == "paper" else "quick"]
-    share = max(clips / simulation.clips[0], 0.02)
-    people = tuple(max(1, min(n, round(n * share))) for n in simulation.subjects)
-    few = replace(simulation, protocol=False, clips=(clips, 32, 32), min_clips=(0, 0, 0), subjects=people)
-    whole = simulate_clips(simulation if clips >= simulation.clips[0] and simulation.protocol else few, workers=-1)
-    whole = ClipSet.load(whole.save(f"{folder}/clips"))
+    """That many training clips and a few to validate on, memory-mapped; what simulates them leaves no memory behind."""
+    child = multiprocessing.get_context("spawn").Process(target=_simulate, args=(config.profile, clips, f"{folder}/clips"))
+    child.start()
+    child.join()
+    if child.exitcode:
+        raise SystemExit(f"simulating {clips} clips ended with {child.exitcode}")
+    whole = ClipSet.load(f"{folder}/clips")
     shown = whole.to_topology(config.topology)
     parts = [shown.select(split=split) for split in ("train", "val", "test")]
     return GestureData(whole, *parts)
 
 
-def _matrix_rate(accelerator: Accelerator, size: int = 2048) -> float:
+def _simulate(profile: str, clips: int, folder: str) -> None:
+    simulation = PROFILES["paper" if profile == "paper" else "quick"]
+    share = max(clips / simulation.clips[0], 0.02)
+    people = tuple(max(1, min(n, round(n * share))) for n in simulation.subjects)
+    few = replace(simulation, protocol=False, clips=(clips, 32, 32), min_clips=(0, 0, 0), subjects=people)
+    whole = simulate_clips(simulation if clips >= simulation.clips[0] and simulation.protocol else few, workers=-1)
+    whole.save(folder)
+
+
+def _matrix_rate(accelerator: Accelerator, now: Callable[[], float], size: int = 2048) -> float:
     """Floating-point operations a second of a matrix product in the training's precision."""
     kind = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(accelerator.mixed_precision, torch.float32)
     size *= 4 if torch.cuda.is_available() else 1
     a = torch.randn(size, size, device=accelerator.device, dtype=kind)
     times = []
     for _ in range(6):
-        start = time.perf_counter()
+        start = now()
         a @ a
         _wait()
-        times.append(time.perf_counter() - start)
+        times.append(now() - start)
     return 2 * size**3 / min(times)
 
 
@@ -144,6 +173,15 @@ def _resident() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def _mapped() -> float:
+    """Resident pages of memory-mapped files now, MB, libraries among them; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/status") as status:
+            return sum(float(line.split()[1]) / 1024 for line in status if line.startswith("RssFile"))
+    except OSError:
+        return 0.0
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--profile", choices=("smoke", "quick", "paper"), default="quick")
@@ -152,6 +190,11 @@ if __name__ == "__main__":
     parser.add_argument("--batch", type=int, help="clips a step; default: the profile's")
     parser.add_argument("--precision", choices=("no", "bf16", "fp16"))
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=0, help="0: all cores")
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: processor time, where others compute")
     parser.add_argument("--video", action="store_true", help="also MViTv2-S")
     given = parser.parse_args()
+    wanted = ALLOCATOR | ({"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"} if given.clock == "cpu" else {})
+    if missing := {name: value for name, value in wanted.items() if name not in os.environ}:  # read when a process starts
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **missing})
     main(**vars(given))
