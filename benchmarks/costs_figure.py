@@ -29,7 +29,8 @@ DRAWING = {
 }  # fmt: skip
 RENDERING = {"PYSKL rendering": (PYSKL, "-", "o"), "ours rendering": (style.SKY, "-", "D")}
 STEP = {
-    "PYSKL step": (PYSKL, "-", "o"), "dense step": (DENSE, "-", "^"), "ours step": (OURS, "-", "o"), "ours floor": (FLOOR, ":", ""),
+    "PYSKL step": (PYSKL, "-", "o"), "dense step": (DENSE, "-", "^"), "ours step": (OURS, "-", "o"),
+    "ours floor": (FLOOR, ":", ""),
 }  # fmt: skip
 TEST = {"PYSKL test": (PYSKL, "-", "o"), "dense test": (DENSE, "-", "^"), "ours test": (OURS, "-", "o")}
 LOADING = {"read whole loading": (style.PURPLE, "-", "v"), "ours loading": (OURS, "-", "o")}
@@ -91,8 +92,8 @@ def _panel(ax, part: dict, curves: dict, what: str, unit: float) -> None:
         values = [max(mb, 1) for mb in points["MB"]] if what == "MB" else [ms / unit for ms in points["least ms"]]
         ax.plot(points["value"], values, color=colour, linestyle=line, marker=marker, markersize=3, markeredgewidth=0)
         if what == "time":
-            low, _, high = zip(*points["quartiles ms"], strict=True)
-            ax.fill_between(points["value"], [v / unit for v in low], [v / unit for v in high], color=colour, alpha=0.15, linewidth=0)
+            low, high = ([quartiles[i] / unit for quartiles in points["quartiles ms"]] for i in (0, 2))
+            ax.fill_between(points["value"], low, high, color=colour, alpha=0.15, linewidth=0)
     ax.set(xscale="log", yscale="log")
     ax.xaxis.set_major_locator(FixedLocator(points["value"]))
     ax.xaxis.set_major_formatter(FormatStrFormatter("%g"))
@@ -109,8 +110,8 @@ def main(result: str | None) -> None:
     settings, env = kept["settings"], kept["environment"]
     drawn, trained = settings["drawn"], settings["trained"]
     source = (
-        f"{env['cpu']}, {settings['threads']} thread, {settings['repeats']} repeats in turns, lines: least, bands: quartiles; beside"
-        f" its axis drawing has {drawn['joints']} joints x {drawn['frames']} frames x {drawn['batch']} clip, training"
+        f"{env['cpu']}, {settings['threads']} thread, {settings['repeats']} repeats in turns, lines: least, bands: quartiles;"
+        f" beside its axis drawing has {drawn['joints']} joints x {drawn['frames']} frames x {drawn['batch']} clip, training"
         f" {trained['joints']} x {trained['frames']} x {trained['batch']}, test views {settings['view frames']} frames"
     )
     sources = {"source": source, "commit": env["commit"], "command": f"python benchmarks/{env['command']}",

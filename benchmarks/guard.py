@@ -2,8 +2,8 @@
 
     python benchmarks/guard.py [--tolerance 1.4] [--update]
 
-Each is our cost over that of something that no change of ours touches (clearing memory, a plain numpy drawing, matrix products) or
-over the dense way, so that another machine, or a busy one, moves it little: processor time of one thread, both in turns, the
+Each is our cost over that of something that no change of ours touches (clearing memory, a plain numpy drawing, matrix products)
+or over the dense way, so that another machine, or a busy one, moves it little: processor time of one thread, both in turns, the
 least of several. Ends with 1 and says what became slower when a ratio exceeds its kept one by the tolerance; `--update` keeps
 today's, in baseline.json. A minute or two; where a ratio seems too large it is measured twice more before it counts.
 """
@@ -47,12 +47,12 @@ def drawing() -> dict[str, Pair]:
     bodies = skeletons(1, FRAMES, topology, SIZE)
     given, edges = [torch.from_numpy(part) for part in bodies], list(topology.edges)
     views = dict(num_clips=4, permutation=topology.mirror)
-    clearing = partial(torch.zeros, 1, JOINTS, FRAMES, SIZE, SIZE)
+    clearing, twice = (partial(torch.zeros, n, JOINTS, FRAMES, SIZE, SIZE) for n in (1, 2))
     return {
         "joints drawn / memory cleared": (partial(render_joints, *given, SIZE), clearing),
         "joints drawn / plain numpy": (partial(render_joints, *given, SIZE), partial(plain_joints, *bodies)),
         "limbs drawn / memory cleared": (partial(render_limbs, *given, edges, SIZE), clearing),
-        "views drawn / memory cleared": (partial(render_views, *given, SIZE, **views), partial(torch.zeros, 2, *clearing().shape)),
+        "views drawn / memory cleared": (partial(render_views, *given, SIZE, **views), twice),
         "patches / plain numpy": (partial(joint_patches, *given, SIZE), partial(plain_joints, *bodies)),
     }
 
@@ -107,7 +107,8 @@ def cell() -> float:
 def child(names: list[str]) -> dict[str, float]:
     """The ratios of those names, or of all, in this process, which has the allocator's settings."""
     torch.set_num_threads(1)
-    found = {name: ratio(pair) for make in (drawing, network, loading) for name, pair in make().items() if not names or name in names}
+    pairs = drawing() | network() | loading()
+    found = {name: ratio(pair) for name, pair in pairs.items() if not names or name in names}
     name = "cell of an empty notebook / import of torch"
     return found | ({name: cell()} if not names or name in names else {})
 
@@ -146,9 +147,10 @@ def main(tolerance: float, update: bool) -> int:
     if slower := worse(now, kept, tolerance):
         for name in slower:
             print(f"guard: {name} is {now[name] / kept[name]:.2f} times what is kept, more than {tolerance:g}", file=sys.stderr)
+        where = baseline["environment"]
         print(
-            f"guard: kept on {baseline['environment']['cpu']} at commit {baseline['environment']['commit'][:7]}; find what made it"
-            " slower, or, if it is meant, keep today's by --update", file=sys.stderr,
+            f"guard: kept on {where['cpu']} at commit {where['commit'][:7]}; find what made it slower, or, if it is meant, keep"
+            " today's by --update", file=sys.stderr,
         )  # fmt: skip
         return 1
     print("guard: nothing became slower")
