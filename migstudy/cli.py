@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -297,11 +298,13 @@ def _options(pairs: list[str]) -> dict[str, str]:
 
 
 class _one_message:
-    """A user's mistake is one line on stderr and exit code 2; MIGSTUDY_DEBUG=1 shows the traceback behind it."""
+    """A user's mistake is one line on stderr and exit code 2; MIGSTUDY_DEBUG=1 shows the traceback behind it. A warning is a line."""
 
-    def __enter__(self) -> None: ...
+    def __enter__(self) -> None:
+        self.usual, warnings.formatwarning = warnings.formatwarning, lambda message, *_: f"migstudy: {message}\n"
 
     def __exit__(self, kind, error, traceback) -> None:
+        warnings.formatwarning = self.usual
         if isinstance(error, KeyboardInterrupt):
             print(f"\nmigstudy: {error or 'stopped'}", file=sys.stderr)
             raise typer.Exit(code=130) from None

@@ -8,7 +8,7 @@ import threading
 
 import psutil
 import pytest
-from projects import ROOT, is_running, start, wait_for, write_notebook, write_training_notebook
+from projects import ROOT, is_running, start, wait_for, words, write_notebook, write_training_notebook
 from toy import save_toy
 from typer.testing import CliRunner
 
@@ -95,6 +95,15 @@ def test_finished_cells_are_skipped_and_the_rest_done(project):
     for run in finished:
         options = run.read_json("params.json")["params"]
         assert f"-p seed={options['seed']}" in run.read_json("env.json")["command"], "the command is the cell's own"
+
+    hurt, seed = finished[0], str(finished[0].read_json("params.json")["params"]["seed"])
+    hurt.path("metrics.json").write_text('{"test_top1": ')  # a disk that lost its end
+    told = f"{hurt.path('metrics.json')} cannot be read"
+    [(failed, said)] = run_cells("03", [{**cell, "seed": s} for s in "01"], workers=2)
+    assert failed["seed"] == seed and said.startswith(told) and f"delete {hurt.folder} and run again" in said
+    alone = CliRunner().invoke(app, ["run", "03", "--quiet", *words({**cell, "seed": seed})])
+    assert alone.exit_code == 2 and told in alone.output and len(alone.output.strip().splitlines()) == 1
+    assert hurt.done and hurt.path("metrics.json").read_text() == '{"test_top1": ', "nothing is lost"
 
 
 def test_an_unknown_notebook_is_refused_at_once(project):

@@ -24,7 +24,7 @@ from migstudy.config.gesture import GestureConfig
 from migstudy.config.parameters import Parameters, describe, parsed
 from migstudy.config.robustness import RobustnessConfig
 from migstudy.runs.claims import TOKEN, Claim, PlanChanged
-from migstudy.runs.folder import RUNNER, Run, finished_runs, open_run, run_of
+from migstudy.runs.folder import RUNNER, Run, damage, finished_runs, open_run, run_of
 from migstudy.runs.interrupts import interruptible
 from migstudy.runs.kernel import NotebookFault, environment, in_kernel
 from migstudy.runs.state import FAILED, mark_failed, note_attempt
@@ -135,14 +135,17 @@ def run_notebook(name: str, options: Mapping[str, str], quiet: bool = False, cel
 
 
 def run_for(notebook: Path, values: Mapping[str, Any], so_far: str = "") -> Run:
-    """The run that a notebook with these parameters has or would have; raises ValueError for data that cannot be opened.
+    """The run that a notebook with these parameters has or would have.
 
-    so_far: the training runs that a notebook without data of its own draws, `trained_so_far()`.
+    Raises ValueError for data that cannot be opened, and for a finished training with a damaged file. so_far: the training runs that a notebook without data of its own draws, `trained_so_far()`.
     """
     task = notebook.stem
     if place := TRAINED.get(task) or MEASURED.get(task):
         module, name = place.split(":")
-        return getattr(importlib.import_module(module), name)(CONFIGS[task](**values))
+        run = getattr(importlib.import_module(module), name)(CONFIGS[task](**values))
+        if task in TRAINED and run.done and (wrong := damage(run)):
+            raise ValueError(wrong)
+        return run
     return run_of(task, values, so_far or trained_so_far())
 
 
