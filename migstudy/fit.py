@@ -257,7 +257,12 @@ class _Progress:
     def resume(self, accelerator: Accelerator) -> None:
         if self.path is None or not self.path.exists():
             return
-        kept = torch.load(self.path, map_location="cpu", weights_only=True)
+        try:
+            kept = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever a damaged archive makes the reader stumble over; its advice would be to trust it
+            raise ValueError(
+                f"{self.path} is damaged ({type(error).__name__}); delete it, and the same command trains from the first epoch"
+            ) from None
         self.model.load_state_dict(kept["model"])
         self.optimizer.load_state_dict(kept["optimizer"])
         if accelerator.scaler is not None and kept["scaler"]:

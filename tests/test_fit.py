@@ -111,6 +111,19 @@ def test_nothing_is_written_where_no_folder_is_named(tmp_path, monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(fitted.model.parameters(), kept.model.parameters(), strict=True))
 
 
+@pytest.mark.parametrize("hurt", [lambda content: content[: len(content) // 2], lambda content: content[512:], lambda content: b""])
+def test_a_damaged_checkpoint_is_told_in_one_line_and_kept(tmp_path, hurt):
+    config = SimpleNamespace(**STEPS)
+    prepare(config)
+    fit(PointTask(), config, tmp_path, progress=False)
+    kept = tmp_path / "checkpoint.pt"
+    kept.write_bytes(hurt(kept.read_bytes()))
+    before = kept.read_bytes()
+    with pytest.raises(ValueError, match=r"checkpoint.pt is damaged \(\w+\); delete it, and the same command trains") as told:
+        fit(PointTask(), config, tmp_path, progress=False)
+    assert "\n" not in str(told.value) and "weights_only" not in str(told.value) and kept.read_bytes() == before
+
+
 def test_an_epoch_that_validates_as_undefined_is_never_the_best(monkeypatch):
     said = iter([float("nan"), 0.2, 0.9, float("nan"), 0.5])
     monkeypatch.setattr(PointTask, "validate", lambda self, model, accelerator: {"top1": next(said)})
