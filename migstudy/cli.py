@@ -81,7 +81,7 @@ def sweep(
 def study(
     profile: Profile = "quick",
     workers: Annotated[int, typer.Option(min=0, help="Runs at a time; 0 = one a core.")] = 0,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds a variant; win or lose is cross-validated with one.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds a variant.")] = 3,
     parts: Annotated[str, typer.Option(help="Of gesture (paper A), fusion and emotion (paper B).")] = "gesture,fusion,emotion",
 ) -> None:
     """The whole study: simulate, train, ablate, draw. Started again, it goes on where it stopped."""

@@ -79,7 +79,7 @@ def run_study(profile: str, workers: int = 0, seeds: tuple[int, ...] = SEEDS, pa
     if "emotion" in parts:
         from migstudy.emotion.report import emotion_cells
 
-        train("05_train_emotion", emotion_cells(profile))
+        train("05_train_emotion", emotion_cells(profile, seeds=seeds))
     for name in DRAWN[2:]:
         if "gesture" in parts or name == "07_paper_tables":
             step(f"notebook {name}", lambda name=name: run_notebook(name, {"profile": profile}, quiet=True))

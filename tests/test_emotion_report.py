@@ -41,9 +41,10 @@ def stored(tmp_path, monkeypatch):
     return store
 
 
-def test_the_study_asks_for_every_model_without_and_with_a_large_effect():
-    cells = report.emotion_cells("quick")
-    assert {(cell["model"], cell["emotion_effect"]) for cell in cells} == {(m, e) for m in NEEDS for e in ("0", "2")}
+def test_the_study_asks_for_every_model_without_an_effect_and_with_ever_larger_ones():
+    cells = report.emotion_cells("quick", seeds=(0, 1))
+    asked = {(cell["model"], cell["emotion_effect"], cell["seed"]) for cell in cells}
+    assert asked == {(m, e, s) for m in NEEDS for e in ("0", "1", "2", "4") for s in "01"}
     assert [EmotionConfig.from_strings(cell).emotion_effect for cell in report.emotion_cells("smoke", (0.5,), ("face",))] == [0.5]
 
 

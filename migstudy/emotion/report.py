@@ -27,18 +27,15 @@ if TYPE_CHECKING:
 TASK = "05_train_emotion"
 PROBES, EVIDENCE = "identity.json", "evidence.json"  # in a run's folder: what its encoders gave away, and why it answered so
 _EVENT = ["video", "clip_id", "start", "end", "gesture", "probability", "push"]
-EFFECTS = (0.0, 2.0)
+EFFECTS = (0.0, 1.0, 2.0, 4.0)
 LEGEND = (
     "Percent ± sd of seeds [95 % interval over people]; p: against chance, by exchanged results, in brackets after Holm's"
     " correction over the models of an effect."
 )
 EFFECT_LEGEND = (
-    "Effect: size of what a result changes in the simulator. At 1, its default, the small stand-in encoders find nothing that"
-    " can be told from chance; the study therefore sets 2 beside 0, so the size of what is found here is the simulator's, not"
-    " iMiGUE's."
+    "Effect: size of what a result changes in the simulator, 1 its default, 0 nothing; so the size of what is found here is the"
+    " simulator's, not iMiGUE's."
 )
-
-
 PAIR_LEGEND = (
     "Percentage points of AUC, cross-validated [95 % interval over people]; p of the difference, in brackets after Holm's correction"
     " over the models of an effect; effect: size of what a result changes in the simulator."
