@@ -124,12 +124,13 @@ class ClipSet:
             raise IndexError(f"clip {key} of {len(self)}")
         row = self._rows[key]
         frames = slice(row["offset"], row["offset"] + row["length"])
-        keypoints, scores = self.keypoints[frames], self.scores[frames]
+        # plain arrays first: indexing a memmap makes a memmap, which costs more than what it reads
+        keypoints, scores = np.asarray(self.keypoints)[frames], np.asarray(self.scores)[frames]
         if self.joints is not None:
-            keypoints, scores = keypoints[:, self.joints], scores[:, self.joints]
+            keypoints, scores = keypoints.take(self.joints, axis=1), scores.take(self.joints, axis=1)
         return Clip(
-            row["clip_id"], np.asarray(keypoints), np.asarray(scores), row["label"], row["video"], row["subject"],
-            row["split"], row["start"], row["end"], (row["width"], row["height"]),
+            row["clip_id"], keypoints, scores, row["label"], row["video"], row["subject"], row["split"], row["start"],
+            row["end"], (row["width"], row["height"]),
         )  # fmt: skip
 
     @cached_property
