@@ -97,6 +97,8 @@ def redraw(profile: str) -> int:
     from migstudy.config.robustness import RobustnessConfig
     from migstudy.robustness.measure import stored_run
     from migstudy.runs.execute import run_notebook
+    from migstudy.runs.folder import DRAWING
+    from migstudy.runs.kernel import environment
     from migstudy.runs.listing import all_runs, listed
 
     wrong = [one.trouble for one in map(listed, all_runs()) if one.state == "done" and one.trouble]
@@ -104,7 +106,8 @@ def redraw(profile: str) -> int:
     def draw(name: str, title: str = "", **options: str) -> None:
         print(f"notebook {name}{title}", flush=True)
         try:
-            run_notebook(name, {"profile": profile, **options}, quiet=True)
+            with environment(**{DRAWING: "1"}):
+                run_notebook(name, {"profile": profile, **options}, quiet=True)
         except (ValueError, KeyError, OSError, RuntimeError) as error:
             wrong.append(str(error).partition("\n")[0])
 

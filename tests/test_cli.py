@@ -188,6 +188,7 @@ def test_what_cannot_be_drawn_is_a_line_each_and_stops_nothing(project, monkeypa
     def draw(name, options, quiet):
         if name == "07_paper_tables":
             raise RuntimeError("07_paper_tables.ipynb failed in cell 3: ValueError: no\nmore about it")
+        assert os.environ[folder.DRAWING]
         done.append((name, options.get("grid")))
 
     monkeypatch.setattr(execute, "run_notebook", draw)
@@ -203,6 +204,23 @@ def test_what_cannot_be_drawn_is_a_line_each_and_stops_nothing(project, monkeypa
     with pytest.warns(UserWarning, match="left out: .* cannot be read|left out: .* cut off") as warned:
         assert [run.id for run in folder.finished_runs(task="03_train_gesture")] == [runs["d"].id]
     assert len(warned) == 3
+
+
+def test_nothing_is_trained_or_measured_while_drawing(project, monkeypatch):
+    from migstudy.config.robustness import RobustnessConfig
+    from migstudy.robustness import measure
+    from migstudy.robustness.cells import Cells
+    from migstudy.sweep.cells import run_cells
+
+    write_notebook(project, "90_none")
+    assert folder.DRAWING not in os.environ
+    monkeypatch.setenv(folder.DRAWING, "1")
+    with pytest.raises(ValueError, match="drawing trains nothing.*made by: migstudy run 90_none -p n=1"):
+        run_cells("90_none", [{"n": "1"}])
+    with pytest.raises(ValueError, match=r"1 of 1 conditions \(tests\) are not measured.*migstudy run 08 --profile smoke"):
+        wanted = {0: {"a": {"name": "x"}}}
+        measure._measure(wanted, pytest.fail, RobustnessConfig(profile="smoke").resolved(), Cells(project / "cells"), "tests")
+    assert not (project / "runs").exists()
 
 
 # -- data ------------------------------------------------------------------------------------------------------------

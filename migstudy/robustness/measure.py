@@ -182,13 +182,21 @@ def measure_emotion(config: RobustnessConfig, data: TrainedData, cells: Cells) -
 def _measure(
     wanted: Mapping[Any, Mapping[str, Question]], job: Callable, config: RobustnessConfig, cells: Cells, title: str
 ) -> dict[Any, dict[str, pd.DataFrame]]:
-    """Every answer wanted: those kept, and those missing measured first, several conditions at a time."""
+    """Every answer wanted: those kept, and those missing measured first, several conditions at a time.
+
+    Raises ValueError for missing ones while stored runs are drawn again.
+    """
     jobs, under_way = [], set()
     for condition, questions in wanted.items():
         missing = {who: q for who, q in questions.items() if cells.path(q) not in under_way and cells.read(q) is None}
         under_way |= {cells.path(q) for q in missing.values()}  # trained values are the same for every knob
         if missing:
             jobs.append((condition, missing))
+    if jobs and os.environ.get(runs.DRAWING):
+        raise ValueError(
+            f"{len(jobs)} of {len(wanted)} conditions ({title}) are not measured for the newest runs; measured by: migstudy run 08"
+            f" --profile {config.profile}"
+        )
     work = Parallel(max(1, min(_workers(config), len(jobs))), return_as="generator_unordered")(
         _while_wanted(job(*each)) for each in jobs
     )

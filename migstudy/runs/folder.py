@@ -27,6 +27,7 @@ from migstudy.runs.code_version import code_version
 
 RUNS = "runs"
 RUNNER = "MIGSTUDY_RUNNER"  # set in the kernel of a notebook that `migstudy run` executes
+DRAWING = "MIGSTUDY_DRAWING"  # set while stored runs are drawn again, which must train and measure nothing
 _PLACES = {"run_dir", "workers", "threads"}  # where and how fast, not what: no part of a run's identity
 _PARQUET = b"PAR1"  # how such a file begins and ends
 _PACKAGES = "torch torchvision timm accelerate numpy scipy pandas scikit-learn papermill".split()

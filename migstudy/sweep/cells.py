@@ -6,6 +6,7 @@ cell's state is, and who works on it, stands in its run folder.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -26,7 +27,7 @@ from migstudy.runs.execute import (
     run_for,
     trained_so_far,
 )
-from migstudy.runs.folder import finished_runs, same_question
+from migstudy.runs.folder import DRAWING, finished_runs, same_question
 from migstudy.runs.interrupts import Background, interruptible
 from migstudy.runs.state import state_of
 from migstudy.sweep.engines import Job, Local, Outcome, failure_of
@@ -54,6 +55,9 @@ def run_cells(notebook: str, cells: Sequence[Mapping[str, str]], workers: int = 
     again. Ctrl-C ends the running cells, which go on from their last epoch when the same grid is started again.
     """
     path = find_notebook(notebook)
+    if os.environ.get(DRAWING) and cells:
+        asked = " ".join(f"-p {name}={value}" for name, value in cells[0].items())
+        raise ValueError(f"drawing trains nothing, and a run is missing; made by: migstudy run {path.stem} {asked}")
     jobs = plan(path, [(", ".join(f"{k}={v}" for k, v in cell.items()), cell) for cell in cells], retry_failed=True)
     outcomes = run_jobs(jobs, Local(workers), title)
     return [(dict(cell), outcome.said) for cell, outcome in zip(cells, outcomes, strict=True) if outcome.end != "done"]
