@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.special import expit, logit
 from test_statistics import confusions, right_and_wrong
 
 from migstudy import intervals as iv
 from migstudy import metrics as m
-from migstudy.statistics import wilson_interval
+from migstudy.statistics import swap_test, wilson_interval
 
 
 def studies(rng, subjects, seeds, effect, seed_sd, clips=20):
@@ -22,19 +23,48 @@ def studies(rng, subjects, seeds, effect, seed_sd, clips=20):
     return out
 
 
+def on_log_odds(values, confidence):
+    """Student's t-interval of a mean, its half-width carried to the log odds by their derivative."""
+    mean = float(np.mean(values))
+    half = stats.ttest_1samp(values, 0).confidence_interval(confidence).high - mean
+    return expit(logit(mean) + np.array([-half, half]) / (mean * (1 - mean)))
+
+
 @settings(deadline=None)
-@given(st.lists(st.integers(0, 20), min_size=2, max_size=30))
-def test_interval_of_equal_shares_is_the_t_interval_of_their_mean(hits):
+@given(st.lists(st.integers(0, 20), min_size=2, max_size=30), st.integers(1, 3))
+def test_interval_of_equal_shares_is_the_t_interval_of_their_mean(hits, runs):
     shares = np.array(hits) / 20
-    value, low, high = iv.cluster_interval(right_and_wrong(np.array(hits), 20), "top1", 0.9)
-    assert np.isclose(value, shares.mean())
+    stack = right_and_wrong(np.array(hits), 20)
+    value, low, high = iv.cluster_interval(stack if runs == 1 else np.stack([stack] * runs), "top1", 0.9)
+    assert np.isclose(value, shares.mean()) and 0 <= low <= value <= high <= 1
     if len(set(hits)) > 1:
-        expected = np.clip(stats.ttest_1samp(shares, 0).confidence_interval(0.9), 0, 1)
-        assert np.allclose((low, high), expected)
-    elif 0 < value < 1:
-        assert np.allclose((low, high), value)
-    else:
-        assert np.allclose((low, high), wilson_interval(round(float(value)) * len(hits), len(hits), 0.9)[1:])
+        assert np.allclose((low, high), on_log_odds(shares, 0.9))
+    else:  # each person is a trial
+        z = stats.norm.ppf(0.95)
+        at_bounds = [(value - x) ** 2 * len(hits) - z * z * x * (1 - x) for x in (low, high)]
+        assert np.allclose(at_bounds, 0, atol=1e-9), "Wilson's bounds are where the score test turns"
+        if value in (0, 1):
+            assert np.allclose((low, high), wilson_interval(round(float(value)) * len(hits), len(hits), 0.9)[1:])
+
+
+def test_interval_of_runs_that_people_do_not_matter_to_is_the_t_interval_of_their_mean():
+    hits = np.repeat(np.array([11, 14, 20])[:, None], 400, 1)
+    _, low, high = iv.cluster_interval(right_and_wrong(hits, 30), "top1")
+    assert np.allclose((low, high), on_log_odds(np.array([11, 14, 20]) / 30, 0.95))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 10**6), st.sampled_from(["top1", "macro_f1", "mean_class_accuracy"]), st.integers(2, 4))
+def test_seeds_never_make_an_interval_shorter_than_people_do(seed, metric, runs):
+    rng = np.random.default_rng(seed)
+    count = int(rng.integers(2, 9))
+    stack = np.stack([confusions(rng, count) for _ in range(runs)])
+    value, low, high = iv.cluster_interval(stack, metric)
+    mean = iv.leave_one_out(stack, metric)[1].mean(0)
+    assert 0 <= low <= value <= high <= 1
+    half = stats.t.ppf(0.975, count - 1) * np.sqrt((count - 1) * mean.var())
+    alone = expit(logit(value) + np.array([-half, half]) / (value * (1 - value)))
+    assert low <= alone[0] + 1e-12 and high >= alone[1] - 1e-12
 
 
 def test_a_class_never_found_is_as_uncertain_as_the_people_who_show_it_are_few():
@@ -48,6 +78,22 @@ def test_a_class_never_found_is_as_uncertain_as_the_people_who_show_it_are_few()
     right, wrong = np.zeros((2, 1, 4, 2, 2))
     right[..., 0, 0], wrong[..., 0, 1] = 5, 5
     assert np.isnan(iv.paired_difference(right, wrong, "top1")[1:]).all(), "four people are no certainty"
+
+
+def test_recall_of_a_rare_class_is_covered():
+    """A class of one clip in two people: shares near 0 and 1, where an interval that is even on both sides fails."""
+    rng, held, even, asked = np.random.default_rng(15), 0, 0, 0
+    for _ in range(500):
+        clips = rng.poisson(0.5, 20)
+        if (clips > 0).sum() < 2:
+            continue
+        hits, stack = rng.binomial(clips, rng.beta(4, 1, 20)), np.zeros((20, 2, 2))
+        stack[:, 0, 0], stack[:, 0, 1], stack[:, 1, 1] = hits, clips - hits, 10
+        value, low, high = (x[0] for x in iv.cluster_interval(stack, m.recall))
+        without = iv.leave_one_out(stack, m.recall)[1][:, 0]
+        half = stats.t.ppf(0.975, 19) * np.sqrt(19 * without.var())
+        asked, held, even = asked + 1, held + (low <= 0.8 <= high), even + (abs(value - 0.8) <= half)
+    assert 0.93 <= held / asked <= 0.99 and even / asked < 0.9
 
 
 @pytest.mark.parametrize("metric", ["top1", "mean_class_accuracy", "macro_f1"])
@@ -147,6 +193,40 @@ def test_difference_refuses_what_does_not_fit():
         iv.paired_difference(a, b[:, :4])
     with pytest.raises(ValueError, match="as many runs on both sides"):
         iv.paired_difference(a, b[:2], paired_seeds=True)
+
+
+def test_the_test_of_an_effect_and_its_interval_agree():
+    rng = np.random.default_rng(12)
+    a, b = rng.binomial(30, 0.6, (2, 1, 12))
+    found = iv.difference_test(right_and_wrong(a, 30), right_and_wrong(b, 30), "top1")
+    expected = stats.ttest_rel(a[0] / 30, b[0] / 30)
+    assert np.allclose(found, (expected.statistic, expected.pvalue, 12)), "one run each: the paired t-test of people"
+    hits = np.array([[10, 14, 19], [9, 9, 12]])
+    a, b = (right_and_wrong(np.repeat(s[:, None], 500, 1), 30) for s in hits)
+    welch = stats.ttest_ind(hits[0], hits[1], equal_var=False)
+    assert np.allclose(iv.difference_test(a, b, "top1")[:2], welch), "people who are all alike: Welch's test of seeds"
+    paired = iv.difference_test(a, b, "top1", paired_seeds=True)
+    assert np.allclose(paired[:2], stats.ttest_rel(hits[0], hits[1]))
+    for _ in range(50):
+        a, b = studies(rng, 9, 3, rng.normal(0, 0.1), 0.05)
+        level = rng.uniform(0.5, 0.99)
+        _, low, high = iv.paired_difference(a, b, "top1", level)
+        assert (low <= 0 <= high) == (iv.difference_test(a, b, "top1").p_value >= 1 - level)
+    assert iv.difference_test(a, a, "top1")[:2] == (0, 1)
+    right, wrong = np.zeros((2, 1, 4, 2, 2))
+    right[..., 0, 0], wrong[..., 0, 1] = 5, 5
+    assert np.isnan(iv.difference_test(right, wrong, "top1").p_value), "four people are no certainty"
+
+
+def test_seeds_alone_make_no_effect():
+    """Two recipes that differ in nothing: the answers of two lots of runs do, and only the test over seeds is not misled."""
+    rng, over_seeds, these_runs = np.random.default_rng(13), 0, 0
+    for _ in range(300):
+        share = np.clip(0.55 + rng.normal(0, 0.08, (2, 3, 1)), 0, 1)
+        a, b = right_and_wrong(rng.binomial(20, share, (2, 3, 20)), 20)
+        over_seeds += iv.difference_test(a, b, "top1").p_value <= 0.05
+        these_runs += swap_test(a, b, "top1", 199, rng).p_value <= 0.05
+    assert over_seeds / 300 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 300) and these_runs / 300 > 0.3
 
 
 def test_paired_bootstrap_finds_effects_and_keeps_its_level():
