@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from migstudy.intervals import Uncertainty, paired_difference, uncertainty
+from migstudy.intervals import Uncertainty, uncertainty
 from migstudy.metrics import cluster_confusions, rank_of_label
 from migstudy.scores import align_scores, get_clusters, get_labels, get_probabilities
 from migstudy.statistics import Estimate, Metric, PairedTest, mcnemar, swap_test
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 class Comparison(NamedTuple):
     """Effect A - B with its interval over seeds and subjects, the tests, where the doubt comes from, and what all rest on.
 
-    swap: paired permutation test by cluster, None where A and B have different numbers of runs; mcnemar: mid-p over clips,
-    only for one run each. n_clusters: units left out in turn, of the kind `cluster` ('subject' or 'video').
+    uncertainty: its `test()` asks whether the recipes differ, whatever the seed. swap: paired permutation test by cluster, None
+    where A and B have different numbers of runs; mcnemar: mid-p over clips, only for one run each; these two ask whether these
+    runs answer differently, which runs of one recipe do too. n_clusters: units left out in turn, of the kind `cluster` ('subject'
+    or 'video').
     """
 
     effect: Estimate
@@ -59,11 +61,10 @@ def compare(
         raise ValueError("compare needs at least one score table on both sides")
     both, kind = run_confusions([*scores_a, *scores_b])
     a, b = both[: len(scores_a)], both[len(scores_a) :]
-    effect = paired_difference(a, b, metric, confidence, paired_seeds)
     swap = swap_test(a, b, metric, rng=seed) if len(a) == len(b) else None
     exact = None
     if len(a) == len(b) == 1:
         tables = align_scores({"A": scores_a[0], "B": scores_b[0]}).values()
         exact = mcnemar(*(rank_of_label(get_probabilities(t), get_labels(t)) == 0 for t in tables), mid_p=True)
     doubt = uncertainty(a, b, metric, paired_seeds)
-    return Comparison(effect, swap, exact, doubt, int(both[0].sum()), both.shape[1], kind)
+    return Comparison(doubt.interval(confidence), swap, exact, doubt, int(both[0].sum()), both.shape[1], kind)

@@ -13,7 +13,7 @@ import numpy as np
 
 from migstudy import metrics as m
 from migstudy.intervals import cluster_interval
-from migstudy.scores import check_scores, get_class_names, get_clusters, get_labels, get_probabilities
+from migstudy.scores import align_scores, check_scores, get_class_names, get_clusters, get_labels, get_probabilities
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,14 +94,10 @@ def evaluate(
     classes = probabilities.shape[1]
     if train_counts is not None and len(train_counts) != classes:
         raise ValueError(f"train_counts has {len(train_counts)} entries for {classes} classes; give one count per class")
-    clusters, cluster_names, kind = get_clusters(scores)
-    rank = m.rank_of_label(probabilities, labels)
-    confusions = m.cluster_confusions(labels, probabilities.argmax(1), clusters, classes, len(cluster_names))
-    in_five = m.cluster_confusions(np.zeros_like(labels), (rank >= 5).astype(int), clusters, 2, len(cluster_names))
+    _, cluster_names, kind = get_clusters(scores)
+    confusions, in_five = _confusions(scores)
     confusion = confusions.sum(axis=0)
-    found = {
-        name: cluster_interval(*((in_five, "top1") if name == "top5" else (confusions, name)), confidence) for name in SUMMARY
-    }
+    found = _intervals(confusions, in_five, confidence if intervals else None)
 
     own = np.take_along_axis(probabilities, labels[:, None], axis=1).astype(np.float64)
     return Metrics(
@@ -120,6 +116,34 @@ def evaluate(
         confusion=confusion.astype(int).tolist(),
         per_class=_per_class(confusions, names, train_counts, confidence if intervals else None),
     )
+
+
+def evaluate_runs(scores: Sequence[pd.DataFrame], confidence: float = 0.95) -> dict[str, tuple[float, float, float]]:
+    """(mean over runs, low, high) of each metric of `SUMMARY`; scores: of the same clips, by runs that differ in their seed.
+
+    The interval is over seeds and subjects together, see `intervals.cluster_interval`; NaN bounds with one subject. Raises
+    ValueError for tables of different clips, and for clips without a label.
+    """
+    aligned = align_scores({f"run {i}": table for i, table in enumerate(scores)}).values()
+    found = _intervals(*map(np.stack, zip(*map(_confusions, aligned), strict=True)), confidence)
+    return {name: tuple(map(float, numbers)) for name, numbers in found.items()}
+
+
+def _confusions(scores: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """(S, C, C) of answers, and (S, 2, 2) whose top-1 is top-5."""
+    labels, probabilities = get_labels(scores), get_probabilities(scores)
+    clusters, names, _ = get_clusters(scores)
+    missed = (m.rank_of_label(probabilities, labels) >= 5).astype(int)
+    answers = m.cluster_confusions(labels, probabilities.argmax(1), clusters, probabilities.shape[1], len(names))
+    return answers, m.cluster_confusions(np.zeros_like(labels), missed, clusters, 2, len(names))
+
+
+def _intervals(confusions: np.ndarray, in_five: np.ndarray, confidence: float | None) -> dict[str, tuple]:
+    """(value, low, high) of each metric; NaN bounds, and none of the work, without a confidence."""
+    asked = {name: (in_five, "top1") if name == "top5" else (confusions, name) for name in SUMMARY}
+    if confidence is None:
+        return {name: (m.get_metric(metric)(stack.sum(axis=-3)), np.nan, np.nan) for name, (stack, metric) in asked.items()}
+    return {name: cluster_interval(*each, confidence) for name, each in asked.items()}
 
 
 def _majority(labels: np.ndarray, classes: int, names: Sequence[str], train_counts) -> Majority:

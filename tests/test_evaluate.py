@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn import metrics as sk
 
 from migstudy.classes import IMIGUE_CLASSES, IMIGUE_NAMES
-from migstudy.evaluate import evaluate, per_class_table
+from migstudy.evaluate import SUMMARY, evaluate, evaluate_runs, per_class_table
 from migstudy.scores import get_probabilities, load_scores, make_scores, save_scores
 
 
@@ -21,6 +21,14 @@ def table(n=200, classes=7, seed=0, subjects=9, skill=2.0):
     who = rng.integers(0, subjects, n)
     index = pd.DataFrame({"clip_id": [f"c{i}" for i in range(n)], "video": [f"v{i}" for i in who], "split": "val"})
     return make_scores(index.assign(subject=[f"s{i}" for i in who], label=labels), probabilities)
+
+
+def skilled(scores, skill, rng):
+    """Other answers to the same clips."""
+    labels, classes = scores["label"].to_numpy(), scores.filter(regex=r"^p\d+$").shape[1]
+    logits = rng.normal(size=(len(labels), classes)) + skill * np.eye(classes)[labels]
+    index = scores[["clip_id", "video", "subject", "split", "label"]]
+    return make_scores(index, np.exp(logits) / np.exp(logits).sum(1, keepdims=True))
 
 
 @settings(deadline=None, max_examples=20)
@@ -38,6 +46,21 @@ def test_values_equal_scikit_learn(seed, n):
     assert np.isclose(result["log_loss"], sk.log_loss(labels, exact / exact.sum(1, keepdims=True), labels=range(7)), rtol=1e-5)
     assert np.array_equal(result["confusion"], sk.confusion_matrix(labels, answers, labels=range(7)))
     assert result["intervals"]["macro_f1"] == (None, None)
+
+
+def test_runs_together_are_the_mean_of_runs_with_seeds_in_the_interval():
+    index, seeds = table(300), np.random.default_rng(0)
+    apart = [skilled(index, skill, seeds) for skill in (0.2, 1.0, 2.0)]
+    each, together = [evaluate(scores) for scores in apart], evaluate_runs([t.sample(frac=1, random_state=1) for t in apart])
+    alone = evaluate_runs(apart[:1])
+    for name in SUMMARY:
+        mean, low, high = together[name]
+        assert np.isclose(mean, np.mean([found[name] for found in each])) and low < mean < high
+        assert np.allclose(alone[name], (each[0][name], *each[0]["intervals"][name])), "one run: over its subjects"
+    shorter = np.mean([np.ptp(found["intervals"]["top1"]) for found in each])
+    assert together["top1"][2] - together["top1"][1] > 1.5 * shorter, "runs that differ are in the interval"
+    with pytest.raises(ValueError, match="different clips"):
+        evaluate_runs([apart[0], apart[1].iloc[1:]])
 
 
 def test_it_survives_json_and_parquet(tmp_path):

@@ -11,7 +11,7 @@ import pandas as pd
 
 from migstudy import paths
 from migstudy.comparison import compare, run_confusions
-from migstudy.evaluate import evaluate
+from migstudy.evaluate import evaluate, evaluate_runs
 from migstudy.fusion.late import fuse, learn_weights
 from migstudy.intervals import minimum_detectable_difference, seeds_to_settle, variance_parts
 from migstudy.results import (
@@ -31,11 +31,14 @@ from migstudy.study import SEEDS, SHUFFLED, VARIANTS
 HEADLINE = ("top1", "macro_f1")
 SUMMARY = ("top1", "macro_f1", "mean_class_accuracy", "top5")
 NAMES = {"top1": "top-1", "macro_f1": "macro-F1", "mean_class_accuracy": "mean class accuracy", "top5": "top-5"}
-LEGEND = "Percent: mean ± sd over seeds [95 % interval over test subjects; over clips where the data names no subject]."
+LEGEND = (
+    "Percent: mean ± sd over seeds [95 % interval over seeds and test subjects (clips where the data names no subject); of one"
+    " seed over subjects]."
+)
 
 
 def score_table(groups: Groups) -> pd.DataFrame:
-    """One row a variant: seeds and, for each metric, mean over seeds, sd between them, 95 % interval over test subjects.
+    """One row a variant: seeds and, for each metric, mean over seeds, sd between them, 95 % interval over seeds and subjects.
 
     A variant without runs stands there as missing.
     """
@@ -61,8 +64,8 @@ def stream_table(profile: str, data: str = "simulator") -> pd.DataFrame:
 def effect_table(groups: Groups, base: str = "base") -> pd.DataFrame:
     """One row a variant and metric: difference from the base over seeds and subjects together.
 
-    Columns: variant, metric, seeds, effect, low, high (percentage points; 95 %, `intervals.paired_difference`), p (paired swap test
-    by subject, Holm over the variants of a metric), detectable (percentage points that 80 % of such studies would find, tests
+    Columns: variant, metric, seeds, effect, low, high (percentage points; 95 %, `intervals.paired_difference`), p (its
+    t-test, Holm over the variants of a metric), detectable (percentage points that 80 % of such studies would find, tests
     shared as in Holm's first step), seeds_to_settle (how many would make the interval shorter than the effect; NaN where the
     subjects alone leave more doubt, 0 where one seed cannot tell), by_seed (each run minus the base's mean). A missing variant
     stays, with NaN.
@@ -90,7 +93,7 @@ def effects_of(
                 alone = min(found.uncertainty.seeds) < 2  # nothing is known of what seeds do
                 row["seeds_to_settle"] = 0 if alone else seeds_to_settle(found.uncertainty) or np.nan
                 row |= dict(zip(("effect", "low", "high"), 100 * np.array(found.effect), strict=True))
-                row["p"] = found.swap.p_value if found.swap else np.nan
+                row["p"] = found.uncertainty.test().p_value  # a swap test takes runs that differ for recipes that do
                 row["by_seed"] = [100 * (evaluate(table, intervals=False)[metric] - start) for table in scores[name]]
             rows.append(row)
     table = pd.DataFrame(rows)
@@ -225,14 +228,13 @@ def _columns(metric: str) -> tuple[str, str, str, str]:
 
 
 def score_row(name: str, scores: Sequence[pd.DataFrame]) -> dict[str, object]:
-    """Means over the runs; the interval is the mean of theirs, since a seed moves its bounds far less than subjects do."""
-    measured = [evaluate(table) for table in scores]
-    row: dict[str, object] = {"variant": name, "seeds": len(measured)}
-    for metric in SUMMARY:
-        values = [m[metric] for m in measured]
-        bounds = np.array([m["intervals"][metric] for m in measured], float).reshape(-1, 2)
-        numbers = (np.mean(values), np.std(values, ddof=1) if len(values) > 1 else np.nan, *bounds.mean(0)) if values else [np.nan] * 4
-        row |= dict(zip(_columns(metric), map(float, numbers), strict=True))
+    """Mean over the runs, sd between them, and the interval over seeds and subjects together (of one run: over subjects)."""
+    row: dict[str, object] = {"variant": name, "seeds": len(scores)}
+    together = evaluate_runs(scores) if len(scores) else dict.fromkeys(SUMMARY, (np.nan,) * 3)
+    each = [evaluate(table, intervals=False) for table in scores]
+    for metric, (mean, low, high) in together.items():
+        sd = float(np.std([m[metric] for m in each], ddof=1)) if len(each) > 1 else np.nan
+        row |= dict(zip(_columns(metric), (mean, sd, low, high), strict=True))
     return row
 
 
