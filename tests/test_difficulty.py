@@ -46,7 +46,7 @@ def auc(effect: float, seed: int) -> float:
     plans = {plan.video: plan for plan in make_plan(config, seed)[0]}
     won, people = (np.array([getattr(plans[v], name) for v in videos]) for name in ("won", "subject"))
     evidence = decode_result(features, won, people.astype(str))
-    return auc_over_people(evidence, won, people.astype(str), n_boot=1).auc
+    return auc_over_people(evidence, won, people.astype(str)).auc
 
 
 def test_a_strong_effect_shows_in_people_never_seen():

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from toy import TINY
@@ -220,7 +220,7 @@ def test_matched_simulations_differ_by_seed(data, tmp_path, simulated):
     assert sorted({seed for _, seed in simulated}) == [0, 1] and len(simulated) == 4
     [first, second] = answers["amplitude", 1.0]["motion LDA"]
     assert not first.equals(second)
-    table = curves.matched_table(answers, data.config, 100)
+    table = curves.matched_table(answers, data.config)
     assert set(table["runs"]) == {2} and set(table["people"]) == {4}, "people of two simulations are four"
 
 
@@ -232,7 +232,7 @@ def test_videos_of_win_and_lose(data, tmp_path):
         assert len(table) == 8 and (table.groupby("subject")["won"].sum() == 1).all()
         assert np.isfinite(table.filter(regex=r"^f\d").to_numpy()).all()
     assert found[0.0]["subject"].equals(found[1.0]["subject"]) and not found[0.0].equals(found[1.0])
-    result = curves.emotion_table(found, 50, permutations=5)
+    result = curves.emotion_table(found, permutations=5)
     assert ((result["low"] <= result["auc"]) & (result["auc"] <= result["high"])).all()
     assert ((result["chance_low"] <= result["chance_high"]) & (result["p"] >= 1 / 6)).all()
 
@@ -246,7 +246,7 @@ def test_chance_is_what_exchanged_results_give():
         effect: pd.DataFrame(f, columns=[f"f{i:03d}" for i in range(f.shape[1])]).assign(won=won, subject=people)
         for effect, f in videos.items()
     }  # fmt: skip
-    result = curves.emotion_table(tables, 100, permutations=40).set_index("emotion_effect")
+    result = curves.emotion_table(tables, permutations=40).set_index("emotion_effect")
     assert result.loc[1.0, "auc"] > result.loc[1.0, "chance_high"] and result.loc[1.0, "p"] == pytest.approx(1 / 41)
     assert result.loc[0.0, "p"] > 0.05 and result.loc[0.0, "chance_low"] < 0.5 < result.loc[0.0, "chance_high"]
     aucs = curves.chance_aucs(told, won, people, 30, seed=1)
@@ -358,7 +358,7 @@ TRAINED = SimulatorConfig(noise_px=0.3)
 
 
 def test_tables_find_what_was_planted():
-    table = curves.robustness_table(planted_answers(), TRAINED, 300)
+    table = curves.robustness_table(planted_answers(), TRAINED)
     mine = table[table["model"] == "joint"].set_index("value")
     assert mine["top1"].to_list() == pytest.approx([0.9, 0.8, 0.6, 0.4], abs=0.05)
     assert ((mine["top1 low"] < mine["top1"]) & (mine["top1"] < mine["top1 high"])).all()
@@ -368,6 +368,29 @@ def test_tables_find_what_was_planted():
     flat = table[(table["model"] == "flat") & ~table["trained"]]
     assert (flat["top1 change"] == 0).all() and (flat["top1 p"] == 1).all()
     assert set(table["people"]) == {8} and set(mine["runs"]) == {2} and set(table["unit"]) == {"px"}
+
+
+@given(st.integers(0, 10**6), st.floats(0.2, 0.8), st.integers(1, 3))
+@settings(deadline=None, max_examples=25)
+def test_an_interval_holds_its_own_value(seed, accuracy, runs):
+    cells = {("noise_px", v): {"joint": [planted(a, seed + s, people=4, clips=5) for s in range(runs)]}
+             for v, a in ((0.3, accuracy), (4.0, 1 - accuracy))}  # fmt: skip
+    table = curves.robustness_table(cells, TRAINED)
+    for name in curves.METRIC_NAMES:
+        assert ((0 <= table[f"{name} low"]) & (table[f"{name} low"] <= table[name])).all()
+        assert ((table[name] <= table[f"{name} high"]) & (table[f"{name} high"] <= 1)).all()
+    # NaN bounds where everybody's answers turn alike
+    change = table[~table["trained"]].dropna(subset="top1 change low")
+    assert change["top1 change"].between(change["top1 change low"], change["top1 change high"]).all()
+    inside = (change["top1 change low"] <= 0) & (0 <= change["top1 change high"])
+    assert (inside == (change["top1 p"] >= 0.05)).all(), "interval and p say the same"
+
+
+def test_runs_that_differ_widen_the_interval():
+    one = {("noise_px", 0.3): {"joint": [planted(0.6, 1, clips=60)]}}
+    several = {("noise_px", 0.3): {"joint": [planted(a, s, clips=60) for s, a in enumerate((0.4, 0.6, 0.8))]}}
+    alone, together = (curves.robustness_table(cells, TRAINED).iloc[0] for cells in (one, several))
+    assert together["top1 high"] - together["top1 low"] > 2 * (alone["top1 high"] - alone["top1 low"])
 
 
 def test_trends_are_found_and_steps_against_them_counted():
@@ -381,7 +404,7 @@ def test_trends_are_found_and_steps_against_them_counted():
 
 def test_people_of_different_simulations_are_different_people():
     pooled = {where: {"LDA": models["joint"]} for where, models in planted_answers().items()}
-    table = curves.matched_table(pooled, TRAINED, 200)
+    table = curves.matched_table(pooled, TRAINED)
     assert set(table["people"]) == {16} and set(table["runs"]) == {2}
     assert curves.trend_table(pooled, pool=True)["people"].to_list() == [16]
 
@@ -391,14 +414,14 @@ def test_the_auc_is_scikit_learns_with_an_interval_around_it(seed):
     rng = np.random.default_rng(seed)
     won, people = np.tile([True, False], 9), np.repeat([f"s{i}" for i in range(9)], 2)
     scores = np.round(rng.normal(0, 1, 18) + won, 1)
-    found = curves.auc_over_people(scores, won, people, 100)
+    found = curves.auc_over_people(scores, won, people)
     assert found.auc == pytest.approx(roc_auc_score(won, scores)) and found.low <= found.auc <= found.high
     with pytest.raises(ValueError, match="won and lost"):
         curves.auc_over_people(scores, np.ones(18, bool), people)
 
 
 def test_tables_are_written_for_people_and_for_programs(tmp_path):
-    table = curves.robustness_table(planted_answers(), TRAINED, 100)
+    table = curves.robustness_table(planted_answers(), TRAINED)
     sources = {"title": "Curves", "source": SOURCE, "data_fingerprint": "f", "run_ids": []}
     curves.write_table(table, "table_curves", sources, folder=tmp_path)
     text = (tmp_path / "table_curves.md").read_text(encoding="utf-8")
@@ -417,7 +440,7 @@ def words_of(fig) -> str:
 
 
 def drawn():
-    table = curves.robustness_table(planted_answers(), TRAINED, 100)
+    table = curves.robustness_table(planted_answers(), TRAINED)
     columns = ["emotion_effect", "auc", "low", "high", "chance_low", "chance_high"]
     rows = [(0, 0.5, 0.4, 0.6, 0.41, 0.6), (1, 0.8, 0.7, 0.9, 0.4, 0.59), (2, 0.95, 0.9, 1.0, 0.4, 0.6)]
     emotion = pd.DataFrame(rows, columns=columns)
@@ -441,7 +464,7 @@ def test_figures_say_what_they_show_and_are_the_same_bytes_twice(tmp_path):
 def test_a_panel_shows_values_bands_and_the_trained_value():
     from matplotlib.collections import PolyCollection
 
-    table = curves.robustness_table(planted_answers(), TRAINED, 100)
+    table = curves.robustness_table(planted_answers(), TRAINED)
     [ax] = [ax for ax in figures.draw_robustness(table, SOURCE, 0.4).axes if ax.get_visible()]
     lines = {tuple(np.atleast_1d(line.get_xdata())): line for line in ax.lines if line.get_marker() == "o"}
     [line] = lines.values()

@@ -16,9 +16,9 @@ class RobustnessConfig(Parameters):
     turned after training, or `all`. values: how many values of each. test_clips: views of a clip. matched_knobs: knobs at
     whose values light classifiers are trained and tested. matched_seeds: simulations of each value. emotion_effects: values
     at which win or lose is decoded, from two videos of each of emotion_people people with emotion_clips clips (about 2 s
-    each) a video. n_boot: bootstrap replicates of win/lose. seed: of resampling; simulations follow the seed of the trained data. workers:
-    processes, 0 = one a core. threads: of each process, 0 = its share of the cores. run_dir: where the run is kept; empty =
-    runs/<id>. Raises ValueError naming the parameter, also for an unknown knob and an effect that is no number.
+    each) a video. seed: of exchanged results; simulations follow the seed of the trained data. workers: processes, 0 = one a
+    core. threads: of each process, 0 = its share of the cores. run_dir: where the run is kept; empty = runs/<id>. Raises
+    ValueError naming the parameter, also for an unknown knob and an effect that is no number.
     """
 
     profile: Profile = "quick"
@@ -32,7 +32,6 @@ class RobustnessConfig(Parameters):
     emotion_effects: str | None = None
     emotion_people: int | None = None
     emotion_clips: int | None = None
-    n_boot: int | None = None
     seed: int = 0
     workers: int | None = None
     threads: int = 0
@@ -41,21 +40,21 @@ class RobustnessConfig(Parameters):
     profiles = {
         "paper": dict(
             knobs="all", values=7, test_clips=10, matched_knobs="amplitude,noise_px,class_overlap,missing_rate", matched_seeds=3,
-            emotion_effects="0,0.25,0.5,1,2", emotion_people=200, emotion_clips=24, n_boot=2000, workers=0,
+            emotion_effects="0,0.25,0.5,1,2", emotion_people=200, emotion_clips=24, workers=0,
         ),
         "quick": dict(
             knobs="amplitude,tempo,class_overlap,clutter,subject_style,camera_yaw,fps,noise_px,hand_noise,missing_rate,"
             "swaps,mistakes",
             values=5, test_clips=1, matched_knobs="amplitude,noise_px", matched_seeds=3,
-            emotion_effects="0,0.25,0.5,1,2", emotion_people=60, emotion_clips=8, n_boot=2000, workers=0,
+            emotion_effects="0,0.25,0.5,1,2", emotion_people=60, emotion_clips=8, workers=0,
         ),
         "smoke": dict(
             knobs="amplitude,noise_px", values=2, test_clips=1, matched_knobs="amplitude", matched_seeds=1,
-            emotion_effects="0,2", emotion_people=6, emotion_clips=3, n_boot=200, workers=1,
+            emotion_effects="0,2", emotion_people=6, emotion_clips=3, workers=1,
         ),
     }  # fmt: skip
     least = {
-        "values": 2, "test_clips": 1, "matched_seeds": 1, "emotion_people": 4, "emotion_clips": 1, "n_boot": 1, "seed": 0,
+        "values": 2, "test_clips": 1, "matched_seeds": 1, "emotion_people": 4, "emotion_clips": 1, "seed": 0,
         "workers": 0, "threads": 0,
     }  # fmt: skip
 

@@ -11,24 +11,24 @@ from scipy import stats
 
 from migstudy.clips import ClipSet
 from migstudy.comparison import run_confusions
-from migstudy.intervals import cluster_interval, paired_difference
+from migstudy.emotion.small_sample import make_answers, subject_interval
+from migstudy.intervals import cluster_interval, paired_difference, uncertainty
 from migstudy.metrics import METRICS
 from migstudy.report import tables
 from migstudy.robustness.baselines import decode_result
 from migstudy.simulate import SimulatorConfig
-from migstudy.statistics import bootstrap_weights, percentile_interval, swap_test
 
 METRIC_NAMES = tables.HEADLINE
 LEGEND = (
-    "Percent, mean over runs [95 % interval over test people]; change: percentage points against the trained value, paired"
-    " clip by clip, with a 95 % interval over people and runs and the p of swapping answers person by person (not adjusted for"
-    " the number of rows)."
+    "Percent, mean over runs [95 % interval over test people and runs]; change: percentage points against the trained value,"
+    " paired clip by clip, with a 95 % interval over people and runs and the p of its t-test (not adjusted for the number of"
+    " rows)."
 )
 Tables = Mapping[tuple[str, float], Mapping[str, Sequence[pd.DataFrame]]]
 
 
-def robustness_table(answers: Tables, simulation: SimulatorConfig, seed: int = 0) -> pd.DataFrame:
-    """One row a knob, value and model: scores with intervals over people, and changes against the trained value.
+def robustness_table(answers: Tables, simulation: SimulatorConfig) -> pd.DataFrame:
+    """One row a knob, value and model: scores with intervals over people and runs, and changes against the trained value.
 
     Columns: knob, value, unit, trained (whether it is the trained value), model, runs, people; of each metric m (shares): m,
     `m low`, `m high`, `m change`, `m change low`, `m change high`, `m p`; NaN changes at the trained value itself.
@@ -42,15 +42,15 @@ def robustness_table(answers: Tables, simulation: SimulatorConfig, seed: int = 0
             for metric in METRIC_NAMES:
                 names = (metric, f"{metric} low", f"{metric} high")
                 row |= dict(zip(names, map(float, cluster_interval(stack, metric)), strict=True))
-                row |= _change(stack, stacks[knob, trained][model], metric, seed, value == trained)
+                row |= _change(stack, stacks[knob, trained][model], metric, value == trained)
             rows.append(row)
     return pd.DataFrame(rows)
 
 
-def matched_table(answers: Tables, simulation: SimulatorConfig, seed: int = 0) -> pd.DataFrame:
+def matched_table(answers: Tables, simulation: SimulatorConfig) -> pd.DataFrame:
     """The same of classifiers trained at every value: the people of all simulations together, `runs` counts simulations."""
     pooled = {where: {name: [_pooled(several)] for name, several in models.items()} for where, models in answers.items()}
-    table = robustness_table(pooled, simulation, seed)
+    table = robustness_table(pooled, simulation)
     counts = [len(answers[knob, value][model]) for knob, value, model in zip(table["knob"], table["value"], table["model"])]
     return table.assign(runs=counts)
 
@@ -84,9 +84,7 @@ def trend_table(answers: Tables, pool: bool = False) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def emotion_table(
-    videos: Mapping[float, pd.DataFrame], n_boot: int = 2000, seed: int = 0, permutations: int = 200
-) -> pd.DataFrame:
+def emotion_table(videos: Mapping[float, pd.DataFrame], seed: int = 0, permutations: int = 200) -> pd.DataFrame:
     """One row an effect: AUC of win against lose in videos of people not learned from, beside what chance gives.
 
     Columns: emotion_effect, auc, low, high (95 % over people, with the evidence as it is: it does not count what learning from
@@ -97,7 +95,7 @@ def emotion_table(
     for effect, table in videos.items():
         features = table.filter(regex=r"^f\d+$").to_numpy(float)
         won, people = table["won"].to_numpy(bool), table["subject"].to_numpy(str)
-        auc = auc_over_people(_evidence(features, won, people, seed), won, people, n_boot, seed)
+        auc = auc_over_people(_evidence(features, won, people, seed), won, people)
         chance = chance_aucs(features, won, people, permutations, seed)
         low, high = np.quantile(chance, [0.025, 0.975])
         rows.append({
@@ -127,30 +125,23 @@ def _evidence(features: np.ndarray, won: np.ndarray, people: np.ndarray, seed: i
 
 
 class AUC(NamedTuple):
-    """Area under the ROC curve and its percentile interval over people."""
+    """Area under the ROC curve and its interval over people."""
 
     auc: float
     low: float
     high: float
 
 
-def auc_over_people(
-    scores: np.ndarray, won: np.ndarray, people: np.ndarray, n_boot: int = 2000, seed: int = 0, confidence: float = 0.95
-) -> AUC:
-    """How often a won video scores above a lost one (ties count half), resampled by people: (N,) each.
+def auc_over_people(scores: np.ndarray, won: np.ndarray, people: np.ndarray, confidence: float = 0.95) -> AUC:
+    """How often a won video scores above a lost one (ties count half), with `small_sample.subject_interval`: (N,) each.
 
     Raises ValueError when all videos are won, or lost.
     """
     if won.all() or not won.any():
         raise ValueError("an AUC needs won and lost videos; simulate two videos of each person")
-    names, owner = np.unique(people, return_inverse=True)
-    member = np.eye(len(names))[owner]
-    above = np.sign(scores[won][:, None] - scores[~won][None]) / 2 + 0.5
-    hits, pairs = (member[won].T @ each @ member[~won] for each in (above, np.ones_like(above)))
-    weights = bootstrap_weights(len(names), n_boot, seed).astype(float)
-    replicates = ((weights @ hits) * weights).sum(1) / np.maximum(((weights @ pairs) * weights).sum(1), 1e-12)
-    low, high = percentile_interval(replicates, confidence)
-    return AUC(float(hits.sum() / pairs.sum()), float(low), float(high))
+    # only the order counts, and it takes shares
+    ranks = stats.rankdata(scores) / len(scores)
+    return AUC(*subject_interval(make_answers(won, ranks, people), "auc", confidence))
 
 
 def majority_of(train: ClipSet, test: ClipSet) -> float:
@@ -203,11 +194,11 @@ def _pooled(several: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pooled
 
 
-def _change(stack: np.ndarray, base: np.ndarray, metric: str, seed: int, same: bool) -> dict[str, float]:
+def _change(stack: np.ndarray, base: np.ndarray, metric: str, same: bool) -> dict[str, float]:
     numbers = [np.nan] * 4
     if not same:
-        effect = paired_difference(stack, base, metric, paired_seeds=True)
-        numbers = [*effect, swap_test(stack, base, metric, rng=seed).p_value]
+        found = uncertainty(stack, base, metric, paired_seeds=True)
+        numbers = [*found.interval(), found.test().p_value]
     return dict(zip((f"{metric} change", f"{metric} change low", f"{metric} change high", f"{metric} p"), numbers, strict=True))
 
 
