@@ -14,10 +14,10 @@ shares the machine.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import os
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -74,26 +74,37 @@ def main(
             _wait()
             return now() - start
 
+        def in_turns() -> tuple[float, float]:
+            """Where nothing is loaded ahead the two take turns step by step: medians, times the steps."""
+            batches, taken = iter(loader), []
+            for one in kept:
+                start = now()
+                step(next(batches))
+                middle = now()
+                step(one)
+                taken.append((middle - start, now() - middle))
+            loading, memory = (statistics.median(times) * steps for times in zip(*taken, strict=True))
+            return loading, memory
+
         fit.start_epoch(task.loader, config.seed, 0)
         kept = [send_to_device(one, accelerator.device) for _, one in zip(range(steps), loader, strict=False)]
         step(kept[0])
         with FlopCounterMode(display=False) as counter:
             step(kept[0])
-        start, rates = now(), []
+        start, pairs = now(), []
         for _ in loader:  # every clip's pages, as after an epoch
             pass
         alone = now() - start
-        loading = memory = float("inf")
         for turn in range(repeats):
             fit.start_epoch(task.loader, config.seed, turn)
-            times = epoch(loader), epoch(kept)
-            loading, memory = min(loading, times[0]), min(memory, times[1])
-            rates.append(times[0] / times[1])
+            pairs.append(in_turns() if config.workers == 0 else (epoch(loader), epoch(kept)))
+        loading, memory = map(min, zip(*pairs, strict=True))
         rate, limit = steps * config.batch_size / loading, _matrix_rate(accelerator, now)
         measured: dict[str, dict[str, float]] = {
             "a training step": {
-                "clips a second": rate, "with loading / from memory": loading / memory,
-                "the same, median of pairs": statistics.median(rates), "loading alone, ms a clip": alone / len(data.train) * 1e3,
+                "clips a second": rate,
+                "with loading / from memory": statistics.median(pair[0] / pair[1] for pair in pairs),
+                "loading alone, ms a clip": alone / len(data.train) * 1e3,
                 "share of the matrix rate": counter.get_total_flops() * steps / memory / limit,
                 f"hours, {PUBLISHED_EPOCHS} epochs of {PUBLISHED_CLIPS}": PUBLISHED_EPOCHS * PUBLISHED_CLIPS / rate / 3600,
                 "memory beyond torch, MB": _resident() - base, "mapped, MB": _mapped(), "torch alone, MB": base,
@@ -111,11 +122,7 @@ def main(
 
 def _data(config: GestureConfig, clips: int, folder: str) -> GestureData:
     """That many training clips and a few to validate on, memory-mapped; what simulates them leaves no memory behind."""
-    child = multiprocessing.get_context("spawn").Process(target=_simulate, args=(config.profile, clips, f"{folder}/clips"))
-    child.start()
-    child.join()
-    if child.exitcode:
-        raise SystemExit(f"simulating {clips} clips ended with {child.exitcode}")
+    subprocess.run([sys.executable, __file__, "--simulate", config.profile, str(clips), f"{folder}/clips"], check=True)
     whole = ClipSet.load(f"{folder}/clips")
     shown = whole.to_topology(config.topology)
     parts = [shown.select(split=split) for split in ("train", "val", "test")]
@@ -183,6 +190,9 @@ def _mapped() -> float:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--simulate"]:
+        _simulate(sys.argv[2], int(sys.argv[3]), sys.argv[4])
+        raise SystemExit
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--profile", choices=("smoke", "quick", "paper"), default="quick")
     parser.add_argument("--clips", type=int, default=1000, help="training clips to simulate")
