@@ -119,3 +119,16 @@ def test_held_windows_are_bounded_in_bytes(monkeypatch):
     assert source._held.cache_info()[2:] == (10, 10)
     monkeypatch.setattr(features, "_HELD", 1)
     assert ToyWindows("face", 1.0)._held.cache_info().maxsize == 1
+
+
+def test_a_place_in_the_project_is_named_from_there_also_through_a_link(tmp_path, monkeypatch):
+    """A run's id holds it: the same on every machine, wherever the data's disk is mounted."""
+    from migstudy.emotion.encoders import _as_given
+
+    home, disk = tmp_path / "project", tmp_path / "disk"
+    (disk / "made").mkdir(parents=True)
+    (home / "data").mkdir(parents=True)
+    (home / "data" / "simulated").symlink_to(disk)
+    monkeypatch.setenv("MIGSTUDY_ROOT", str(home))
+    assert _as_given(home / "data" / "simulated" / "made") == "data/simulated/made"
+    assert _as_given(disk / "made") == str(disk / "made")

@@ -127,5 +127,5 @@ def recognised_gestures(run: Run, data: EmotionData) -> pd.DataFrame:
 
 def _as_given(root: Path) -> str:
     """A path as a parameter: relative to the project where it lies in it, so that a run's id is the same on every machine."""
-    home = paths.project_root().resolve()
-    return root.resolve().relative_to(home).as_posix() if root.resolve().is_relative_to(home) else str(root)
+    home = paths.project_root().absolute()  # not resolved: a data folder may be a link to a larger disk
+    return root.absolute().relative_to(home).as_posix() if root.absolute().is_relative_to(home) else str(root)
