@@ -1,10 +1,18 @@
 import numpy as np
+import pandas as pd
 import pytest
 from emotion_cases import toy_scores
 
 from migstudy.emotion.evaluate import evaluate_emotion
 from migstudy.emotion.protocols import ProtocolError
-from migstudy.figures import draw_emotion_forest, draw_reliability, draw_risk_coverage, draw_roc, save_figure
+from migstudy.figures import (
+    draw_emotion_effects,
+    draw_emotion_forest,
+    draw_reliability,
+    draw_risk_coverage,
+    draw_roc,
+    save_figure,
+)  # fmt: skip
 
 DRAW = (draw_reliability, draw_risk_coverage, draw_roc, draw_emotion_forest)
 
@@ -82,3 +90,23 @@ def test_curves_are_those_of_the_result_and_start_at_the_least_coverage(results)
         curve = results["face"][which]
         x, y = (np.asarray(curve[name]) for name in "xy")
         assert np.allclose(ax.lines[0].get_xydata(), np.c_[x, y][x >= least - 1e-9])
+
+
+def test_a_model_climbs_from_chance_and_is_filled_where_a_test_says_so():
+    table = pd.DataFrame(
+        [(0.0, "face", 3, 0.52, 0.40, 0.63, 1.0), (4.0, "face", 3, 0.9, 0.8, 0.97, 0.001), (1.0, "face", 1, 0.6, 0.5, 0.7, 0.2),
+         (0.0, "context", 1, 0.45, 0.3, 0.6, 1.0), (1.0, "context", 0, np.nan, np.nan, np.nan, np.nan),
+         (0.0, "lstm", 0, np.nan, np.nan, np.nan, np.nan)],
+        columns=["effect", "model", "runs", "auc", "auc low", "auc high", "p auc holm"],
+    )  # fmt: skip
+    fig = draw_emotion_effects(table, "toy people")
+    face, context = (ax for ax in fig.axes if ax.get_visible())
+    assert [face.get_title(loc="left"), context.get_title(loc="left")] == ["face", "context"], "lstm has no finished run"
+    marks = {line.get_markerfacecolor() == "white": line for line in face.lines if line.get_marker() == "o"}
+    shown = {hollow: line.get_xdata()[np.isfinite(line.get_xdata())].tolist() for hollow, line in marks.items()}
+    assert shown == {False: [4.0], True: [0.0, 1.0]}
+    assert face.get_xticks().tolist() == [0, 1, 4] and "toy people" in words(fig)
+    with pytest.raises(ValueError, match="tests no 'brier'"):
+        draw_emotion_effects(table, "toy", "brier")
+    with pytest.raises(ValueError, match="no model has a finished run"):
+        draw_emotion_effects(table.assign(runs=0), "toy")

@@ -254,6 +254,9 @@ def write_report(
     if len(pairs := pair_table(config, list(ids))):
         told = {**titled, "title": "InterFusion less each other model, on the same videos"}
         written += write_table(pairs, "table_emotion_pairs", told, str(folder), pairs, PAIR_LEGEND)
+    if simulated and (table["runs"] > 0).any() and table["effect"].nunique() > 1:
+        drawn = figures.draw_emotion_effects(table, sources["source"])
+        written += figures.save_figure(drawn, "emotion_effects", folder, titled)
     results = {
         model.replace("_", " "): evaluate_emotion([part_of(run) for run in found]) | encoder_facts_of(found)
         for model, found in runs.items()
