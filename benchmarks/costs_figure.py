@@ -43,7 +43,7 @@ PANELS = {  # (row, column) -> the result's part, its curves, what is read off
     **{(2, axis): (f"network: {axis}", STEP, "MB") for axis in STEPS},
     (2, "views"): ("network: views", TEST, "MB"), (2, "clips"): ("data: clips", LOADING, "MB"),
 }  # fmt: skip
-TITLES = {(0, "views"): "views made", (0, "clips"): "64 clips loaded"}
+TITLES = {(0, "views"): "views made", (0, "clips"): "data opened, 64 clips"}
 TITLES |= {(0, axis): "drawing" for axis in STEPS} | {(1, axis): "training step" for axis in STEPS} | {(1, "views"): "test"}
 ROWS = ("processor time, ms", "processor time, s", "peak memory\nbeyond start, MB")
 LEGEND = {

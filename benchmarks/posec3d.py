@@ -92,8 +92,9 @@ def floors(batch: int, frames: int, joints: int):
 def _products(shapes: list[tuple[int, int, int]]) -> None:
     for rows, depth, columns in shapes:
         a, b, out = torch.ones(ROWS, depth), torch.ones(depth, columns), torch.empty(ROWS, columns)
-        for _ in range(-(-rows // ROWS)):
-            torch.mm(a, b, out=out)
+        for first in range(0, rows, ROWS):
+            some = min(ROWS, rows - first)
+            torch.mm(a[:some], b, out=out[:some])
 
 
 def theirs(root: str, batch: int, frames: int, joints: int):
