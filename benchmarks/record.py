@@ -37,6 +37,7 @@ def save_result(name: str, measured: dict[str, Any], settings: dict[str, Any]) -
     """Write `results/<date>-<commit>-<hardware>-<name>.json` with settings, environment and numbers; returns its path."""
     env = environment()
     hardware = re.sub(r"[^a-z0-9]+", "-", (env["gpus"][0] if env["gpus"] else env["cpu"]).lower()).strip("-")[:40]
+    env["command"] = re.sub(r"(--\w+) \S*/\S+", r"\1 CHECKOUT", env["command"])  # nobody else has that folder
     date = datetime.datetime.now(datetime.UTC).date().isoformat()
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{date}-{env['commit'][:7] or 'no-commit'}-{hardware}-{name}.json"
