@@ -12,7 +12,9 @@ from emotion_cases import toy_scores
 
 from migstudy.config.emotion import NEEDS, EmotionConfig
 from migstudy.emotion import evaluate, report
+from migstudy.emotion.answers import gather
 from migstudy.emotion.readable import readable_emotion
+from migstudy.emotion.recipes import recipe_difference
 from migstudy.emotion.scores import save_emotion_scores
 from migstudy.runs.folder import Run, finished_runs
 
@@ -72,7 +74,9 @@ def test_models_are_paired_by_the_seeds_that_both_have(stored):
     (row,) = report.comparison_table(config).to_dict("records")
     assert (row["A"], row["B"], row["seeds"]) == ("face", "context", 2)
     pair = [[report.part_of(runs[model, seed]) for seed in (2, 3)] for model in ("face", "context")]
-    assert row["effect"] == evaluate.compare_emotion(*pair)["effect"] and np.isfinite(row["p"])
+    assert row["effect"] == evaluate.compare_emotion(*pair)["effect"]
+    whole = recipe_difference(*(gather(tables, "test").answers for tables in pair))
+    assert (row["low"], row["high"]) == whole.interval()[1:] and row["p"] == row["p holm"] == whole.test().p_value
     pairs = report.pair_table(config, (0.0, 2.0), "face")
     assert pairs[["effect", "against", "seeds"]].values.tolist() == [[0.0, "context", 2]]
     assert pairs["difference of AUC"][0].startswith(f"{100 * row['effect']:+.1f} [".replace("-", "−"))

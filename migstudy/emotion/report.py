@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 
 from migstudy.config.emotion import NEEDS, EmotionConfig
+from migstudy.emotion.answers import gather
 from migstudy.emotion.evaluate import compare_emotion, emotion_table
 from migstudy.emotion.gesture_evidence import GestureModel, evidence
+from migstudy.emotion.recipes import recipe_difference
 from migstudy.emotion.scores import load_emotion_scores
 from migstudy.results import params_of, provenance
 from migstudy.runs.folder import Run, finished_runs, same_question
@@ -37,8 +39,9 @@ EFFECT_LEGEND = (
     " simulator's, not iMiGUE's."
 )
 PAIR_LEGEND = (
-    "Percentage points of AUC, cross-validated [95 % interval over people]; p of the difference, in brackets after Holm's correction"
-    " over the models of an effect; effect: size of what a result changes in the simulator."
+    "Percentage points of AUC, cross-validated [95 % interval over people, of several seeds over these too]; p of the difference (its"
+    " t-test; of one seed by swapping people's answers, which speaks of these runs), in brackets after Holm's correction over the"
+    " models of an effect; effect: size of what a result changes in the simulator."
 )
 
 
@@ -116,6 +119,7 @@ def comparison_table(
 ) -> pd.DataFrame:
     """A row a pair: `against` (empty: this configuration's model) less each other model, with interval, p and p by Holm.
 
+    Of several seeds, interval and p are over seeds and people, see `recipe_difference`; of one over people, see `compare_emotion`.
     Seeds that only one of two models has are left out of the pair.
     """
     runs = {model: {params_of(run)["seed"]: run for run in found} for model, found in _with_own(config, own).items()}
@@ -123,13 +127,17 @@ def comparison_table(
     for name, seeds in runs.items():
         common = sorted(seeds.keys() & runs.get(base, {}).keys())
         if name != base and common:
-            pair = ([part_of(runs[model][seed], part) for seed in common] for model in (base, name))
+            pair = [[part_of(runs[model][seed], part) for seed in common] for model in (base, name)]
             found = compare_emotion(*pair, metric)
+            if len(common) > 1:  # what that says of these runs, runs of one model would often say of each other
+                doubt = recipe_difference(*(gather(tables, "test").answers for tables in pair), metric)
+                found |= {"low": doubt.interval().low, "high": doubt.interval().high, "p": doubt.test().p_value}
             words = {"A": base.replace("_", " "), "B": name.replace("_", " "), "metric": metric, "seeds": len(common)}
             rows.append({**words, **found})
     table = pd.DataFrame(rows)
     if len(table):
-        table = table.drop(columns="p_delong").assign(**{"p holm": holm(table["p"])})
+        table, tested = table.drop(columns="p_delong"), table["p"].notna()
+        table.loc[tested, "p holm"] = holm(table.loc[tested, "p"])
     return table.loc[:, ~table.columns.duplicated()]
 
 
