@@ -2,11 +2,12 @@
 
     python benchmarks/posec3d.py [--pyskl CHECKOUT] [--batch 2] [--frames 48] [--joints 41] [--threads 2] [--clock cpu]
 
-At the published size with --batch 8. Each side is a process of its own, started as its users start it (`sides.py`): ours by
-`migstudy run` (memory kept by the allocator, channels_last_3d, joints given as coordinates to the sparse stem), PYSKL's plainly,
-on volumes that its GeneratePoseTarget draws. A step is forward, cross-entropy, backward and SGD. `dense` is ours with the volume
-drawn and convolved as a whole, `floor` the products of all convolutions as matrix products of the same shapes, 4096 rows at a
-time. bfloat16 is ours alone: PYSKL has it for GPUs only, so its float32 step stands beside it.
+At the published size with --batch 8; --no-dense then, where memory is scarce: three processes keep 22 GB, and a machine short
+of free memory slows PYSKL, which asks for its anew. Each side is a process of its own, started as its users start it
+(`sides.py`): ours by `migstudy run` (memory kept by the allocator, channels_last_3d, joints given as coordinates to the sparse
+stem), PYSKL's plainly, on volumes that its GeneratePoseTarget draws. A step is forward, cross-entropy, backward and SGD.
+`dense` is ours with the volume drawn and convolved as a whole, `floor` the products of all convolutions as matrix products of
+the same shapes, 4096 rows at a time. bfloat16 is ours alone: PYSKL has it for GPUs only, so its float32 step stands beside it.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def ours(batch: int, frames: int, joints: int, dense: bool = False):
     model, frozen = (create_model("posec3d", in_channels=joints, num_classes=CLASSES) for _ in range(2))
     model.to(memory_format=torch.channels_last_3d)
     frozen.to(memory_format=torch.channels_last_3d).eval()
-    optimizer = torch.optim.SGD(model.parameters(), 1e-3, 0.9)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-3, 0.9, fused=True)  # as `fit` makes it
     works = {"step": partial(step, model, optimizer, make, labels), "forward": partial(forward, frozen, make)}
     works |= {f"{name}, bf16": partial(work, half=True) for name, work in works.items()}
     conv = model.backbone.conv1.conv
@@ -119,9 +120,11 @@ def theirs(root: str, batch: int, frames: int, joints: int):
     }
 
 
-def main(root: str, batch: int, frames: int, joints: int, threads: int, repeats: int, clock: str) -> None:
+def main(root: str, batch: int, frames: int, joints: int, threads: int, repeats: int, clock: str, dense: bool) -> None:
     size = (batch, frames, joints)
-    sides = {"ours": Side(ours, size, ALLOCATOR), "dense": Side(ours, (*size, True), ALLOCATOR)}
+    sides = {"ours": Side(ours, size, ALLOCATOR)}
+    if dense:
+        sides["dense"] = Side(ours, (*size, True), ALLOCATOR)
     if root:
         sides["PYSKL"] = Side(theirs, (root, *size))
     timed = in_turns(sides, threads, repeats, clock)
@@ -151,5 +154,6 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: processor time, where others compute")
+    parser.add_argument("--dense", action=argparse.BooleanOptionalAction, default=True, help="measure the dense stem too")
     given = parser.parse_args()
-    main(given.pyskl, given.batch, given.frames, given.joints, given.threads, given.repeats, given.clock)
+    main(given.pyskl, given.batch, given.frames, given.joints, given.threads, given.repeats, given.clock, given.dense)
