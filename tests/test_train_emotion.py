@@ -12,10 +12,11 @@ import torch
 from toy_emotion import ToyWindows, toy_emotion, toy_events, toy_features
 
 from migstudy.config.emotion import NEEDS, EmotionConfig
+from migstudy.emotion import gesture_sequence
 from migstudy.emotion import train as te
 from migstudy.emotion.answers import gather
 from migstudy.emotion.binary_metrics import choose_threshold
-from migstudy.emotion.features import StepTokens, video_embedding
+from migstudy.emotion.features import SkeletonWindows, StepTokens, video_embedding
 from migstudy.emotion.gesture_evidence import GestureModel, evidence
 from migstudy.emotion.loading import SegmentDataset
 from migstudy.emotion.report import evidence_figure, keep_evidence, telling_videos
@@ -125,6 +126,30 @@ def test_results_of_held_out_and_test_people_reach_no_answer_to_them(tmp_path, m
         assert np.allclose(scores.loc[mine, "logit"], swapped.loc[mine, "logit"])
     else:
         pytest.fail("the folds changed though everybody still has one video of each result")
+
+
+@pytest.mark.parametrize("model", [model for model in NEEDS if model != "gesture_logistic"])
+def test_a_model_reads_in_units_of_its_training_videos_and_looks_at_no_others_for_them(tmp_path, monkeypatch, model):
+    looked = set()
+    for kind, name in ((ToyWindows, "read"), (SkeletonWindows, "segment")):
+        own = getattr(kind, name)
+        monkeypatch.setattr(kind, name, lambda self, video, *rest, own=own: looked.add(video) or own(self, video, *rest))
+    batch = gesture_sequence.gesture_batch
+    monkeypatch.setattr(gesture_sequence, "gesture_batch", lambda tokens, videos: looked.update(videos) or batch(tokens, videos))
+    config, data = config_of(tmp_path, model).resolved(), toy_emotion()
+    train, val = (data.videos.select(part) for part in ("train", "val"))
+    task = te.EmotionTask(config, data, toy_features(config, data), train, val)
+    assert looked == set(train["video"])
+    shown, network = task.loader.dataset.__getitems__(range(len(train))), task.model
+    if "coordinates" in shown:
+        x, present = network._inputs(shown["coordinates"], None)
+        read = [network.standardise(x)[present.all(-1)]]
+    else:
+        read = [network.standardise[name](shown["tokens"][name])[mask] for name, mask in shown["mask"].items()]
+    for values in read:
+        spread = values.std(0, correction=0)
+        assert values.mean(0).abs().max() < 1e-3 and (spread > 0.99).any()
+        assert ((spread - 1).abs() < 1e-3).logical_or(spread < 1e-3).all(), "1, or 0 of what never changes"
 
 
 def test_a_finished_run_is_not_repeated_and_a_stopped_one_goes_on(tmp_path, monkeypatch):

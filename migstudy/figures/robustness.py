@@ -30,7 +30,7 @@ _KNOBS = {"noise_px": "noise", "fps": "frame rate", "missing_rate": "hands missi
 def draw_robustness(
     table: pd.DataFrame, source: str, majority: float | None = None, metrics: Sequence[str] = ("top1", "macro_f1")
 ) -> Figure:
-    """A panel a knob: each model's accuracy at its values, with bands over people, the trained value marked.
+    """A panel a knob: each model's accuracy at its values, with bands over people and runs, the trained value marked.
 
     table: a `robustness_table`: knob, value, unit, trained, model and, as shares, of each metric its value, `... low` and
     `... high`. metrics: the first is drawn with its band, a second as a dashed line. majority: top-1 of always answering
@@ -59,7 +59,7 @@ def draw_robustness(
     handles = _handles(models)
     for line, metric in zip(("-", (0, (4, 2))), metrics):
         handles.append(Line2D([], [], color=style.INK, lw=0.8, ls=line, label=METRIC_NAMES[metric]))
-    _legend(fig, handles, majority)
+    _legend(fig, handles, majority, "people and runs")
     style.add_source(fig, source)
     return fig
 
@@ -144,8 +144,8 @@ def _label(model: str) -> str:
     return model if model in _LIGHT else f"network, {model}"
 
 
-def _legend(fig: Figure, handles: list[Artist], majority: float | None) -> None:
-    handles += [Patch(color=style.GREY, alpha=0.3, lw=0, label="95 % over people"), Patch(color=_TRAINED, label="trained value")]
+def _legend(fig: Figure, handles: list[Artist], majority: float | None, over: str = "people") -> None:
+    handles += [Patch(color=style.GREY, alpha=0.3, lw=0, label=f"95 % over {over}"), Patch(color=_TRAINED, label="trained value")]
     if majority is not None:
         handles.append(Line2D([], [], color=style.GREY, lw=0.9, ls=":", label="top-1 of the commonest class"))
     fig.legend(handles=handles, loc="outside upper left", ncols=7, columnspacing=1.1, handlelength=1.6)

@@ -137,7 +137,8 @@ def run_notebook(name: str, options: Mapping[str, str], quiet: bool = False, cel
 def run_for(notebook: Path, values: Mapping[str, Any], so_far: str = "") -> Run:
     """The run that a notebook with these parameters has or would have.
 
-    Raises ValueError for data that cannot be opened, and for a finished training with a damaged file. so_far: the training runs that a notebook without data of its own draws, `trained_so_far()`.
+    so_far: the training runs that a notebook without data of its own draws, `trained_so_far()`. Raises ValueError for data that
+    cannot be opened, and for a finished training with a damaged file.
     """
     task = notebook.stem
     if place := TRAINED.get(task) or MEASURED.get(task):
