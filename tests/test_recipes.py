@@ -5,7 +5,7 @@ import pytest
 from scipy.special import expit
 
 from migstudy.emotion import small_sample as s
-from migstudy.emotion.recipes import recipe_difference
+from migstudy.emotion.recipes import recipe_difference, recipe_interval
 from migstudy.intervals import uncertainty
 
 
@@ -58,3 +58,24 @@ def test_one_person_tells_nothing_and_one_run_is_refused():
         recipe_difference(model(rng, seeds=1), model(rng, seeds=1))
     with pytest.raises(ValueError, match="3 and 2 runs"):
         recipe_difference(model(rng), model(rng, seeds=2))
+
+
+def test_the_interval_of_one_model_covers_other_seeds_and_other_people():
+    """The true mean is that of endless seeds and people; people alone would cover it in little more than half of the studies."""
+    rng = np.random.default_rng(4)
+    truth = np.mean([s.mean_metric(model(rng, people=300, seeds=20), "auc") for _ in range(40)])
+    held = np.zeros(2)
+    for _ in range(80):
+        answers = model(rng)
+        for i, (value, low, high) in enumerate((recipe_interval(answers), s.subject_interval(answers, "auc"))):
+            held[i] += low <= truth <= high
+    assert held[0] / 80 >= 0.88 and held[1] < held[0]
+
+
+def test_one_run_has_the_interval_over_people_and_several_never_a_shorter_one():
+    rng = np.random.default_rng(5)
+    for metric in ("auc", "accuracy", "log_loss"):
+        one, several = model(rng, seeds=1), model(rng, seed_sd=0.0)
+        assert recipe_interval(one, metric) == s.subject_interval(one, metric)
+        wide, alone = recipe_interval(several, metric), s.subject_interval(several, metric)
+        assert wide.value == alone.value and wide.low <= alone.low < alone.high <= wide.high

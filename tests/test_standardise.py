@@ -33,6 +33,7 @@ def test_a_constant_feature_and_wrong_shapes():
     standardise = Standardise(2)
     standardise.fit(torch.tensor([[1.0, 5.0], [3.0, 5.0]]), torch.ones(2, dtype=torch.bool))
     assert standardise(torch.tensor([[2.0, 5.0]])).tolist() == [[0.0, 0.0]]
+    assert standardise(torch.tensor([[2.0, 5.5]])).tolist() == [[0.0, 0.5]], "what never changed is not blown up when it does"
     for values, valid in ((torch.zeros(3, 4), torch.ones(3)), (torch.zeros(3, 2), torch.ones(4))):
         with pytest.raises(ValueError, match="expected"):
             standardise.fit(values, valid.bool())

@@ -12,6 +12,7 @@ from migstudy.emotion import binary_metrics as b
 from migstudy.emotion.answers import Gathered, gather
 from migstudy.emotion.binary_power import design_effect, detectable_difference, discordant_share, mdd_note
 from migstudy.emotion.protocols import same_protocol
+from migstudy.emotion.recipes import recipe_interval
 from migstudy.emotion.scores import align_emotion_scores
 from migstudy.emotion.selective import accuracy_at_coverage, risk_coverage
 from migstudy.emotion.small_sample import (
@@ -21,7 +22,6 @@ from migstudy.emotion.small_sample import (
     difference_interval,
     mean_metric,
     people_weights,
-    subject_interval,
     swap_test,
 )
 from migstudy.statistics import holm, percentile_interval, wilson_interval
@@ -53,7 +53,7 @@ def evaluate_emotion(
     `answers.gather`. unit: what chance exchanges, see `small_sample.exchange_results`. n_bins: of calibration.
 
     Keys: protocol, split, cross_validated, n_videos, n_won, n_subjects, n_runs; threshold {source, mean, low, high over
-    models}; metrics {name: {value, low, high, sd of runs}}, intervals over people; accuracy_wilson [low, high], as if videos
+    models}; metrics {name: {value, low, high, sd of runs}}, intervals over people and runs; accuracy_wilson [low, high], as if videos
     were independent; majority (accuracy of the commoner result); chance {metric: {p, low, high, n, arrangements}}, its unit, and
     chance_is_exact (for split "test" without cross-validation, see `small_sample.chance_test`); calibration {raw, temperature,
     platt: {brier, log_loss, ece_mass, ece_width, ece_expected, ece_p}}, the last two by results drawn from the probabilities;
@@ -187,7 +187,7 @@ def _of_encoders(notes: Mapping[str, str]) -> str:
 
 
 def _with_interval(answers: Answers, metric: str, confidence: float) -> dict:
-    value, low, high = subject_interval(answers, metric, confidence)
+    value, low, high = recipe_interval(answers, metric, confidence)
     function = b.METRICS[metric]
     runs = [function(answers.labels, p, t) for p, t in zip(answers.probabilities, answers.thresholds, strict=True)]
     sd = float(np.std(runs, ddof=1)) if len(runs) > 1 else None

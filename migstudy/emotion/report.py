@@ -31,8 +31,8 @@ PROBES, EVIDENCE = "identity.json", "evidence.json"  # in a run's folder: what i
 _EVENT = ["video", "clip_id", "start", "end", "gesture", "probability", "push"]
 EFFECTS = (0.0, 1.0, 2.0, 4.0)
 LEGEND = (
-    "Percent ± sd of seeds [95 % interval over people]; p: against chance, by exchanged results, in brackets after Holm's"
-    " correction over the models of an effect."
+    "Percent ± sd of seeds [95 % interval over people, of several seeds over these too]; p: against chance, by exchanged results,"
+    " of these runs, in brackets after Holm's correction over the models of an effect."
 )
 EFFECT_LEGEND = (
     "Effect: size of what a result changes in the simulator, 1 its default, 0 nothing; so the size of what is found here is the"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-_LEAST = 1e-4  # spread of a feature that never changes
+_LEAST = 1e-4  # a feature that spreads less never changed in training, and must not shout where it once does
 
 
 class Standardise(nn.Module):
@@ -30,7 +30,7 @@ class Standardise(nn.Module):
     def fit(self, values: Tensor, valid: Tensor) -> None:
         """Mean and standard deviation of training values (N, *shape) that count, valid: bool, (N,) or longer.
 
-        A feature that nothing is known of keeps mean 0 and spread 1. Raises ValueError for shapes that do not fit.
+        A feature that nothing is known of keeps mean 0 and spread 1, a constant one spread 1. Raises ValueError for shapes that do not fit.
         """
         if values.shape[1:] != self.mean.shape or valid.shape != values.shape[: valid.ndim]:
             raise ValueError(f"values {tuple(values.shape)}, valid {tuple(valid.shape)}; expected (N, {tuple(self.mean.shape)})")
@@ -38,6 +38,6 @@ class Standardise(nn.Module):
         x, count = torch.where(shown, values, 0).double(), shown.sum(0).double()
         mean = x.sum(0) / count.clamp(min=1)
         variance = (torch.where(shown, x - mean, 0) ** 2).sum(0) / count.clamp(min=1)
-        known = count > 0
-        self.mean.copy_(torch.where(known, mean, 0))
-        self.spread.copy_(torch.where(known, variance.sqrt().clamp(min=_LEAST), 1))
+        spread = variance.sqrt()
+        self.mean.copy_(torch.where(count > 0, mean, 0))
+        self.spread.copy_(torch.where(spread > _LEAST, spread, 1))
