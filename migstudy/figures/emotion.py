@@ -115,7 +115,7 @@ def draw_roc(results: Mapping[str, dict], source: str) -> Figure:
 def draw_emotion_forest(
     results: Mapping[str, dict], source: str, metrics: Sequence[str] = ("accuracy", "auc"), title: str = ""
 ) -> Figure:
-    """A row a model, a panel a metric: value with its 95 % interval over people, chance, and what lies too near to it.
+    """A row a model, a panel a metric: value with its 95 % interval over people and runs, chance, and what lies too near to it.
 
     The band about chance: of accuracy the differences from always the commoner result that so many videos show with less than
     80 % power (the largest of the models' minimum detectable differences), of AUC the middle 95 % of exchanged results. Dotted:
@@ -143,8 +143,10 @@ def draw_emotion_forest(
         ax.spines["left"].set_visible(False)
         ax.grid(axis="x")
     axes[0].set_yticks(places, list(results))
-    handles = [Line2D([], [], color=style.BLUE, marker="o", ms=5, lw=1.4, label="value, 95 % over people; filled: p < 0.05")]
-    if any(r["metrics"][metrics[0]]["sd"] is not None for r in results.values()):
+    several = any(r["metrics"][metrics[0]]["sd"] is not None for r in results.values())
+    told = f"value, 95 % over people{' and runs' * several}; filled: p < 0.05"
+    handles = [Line2D([], [], color=style.BLUE, marker="o", ms=5, lw=1.4, label=told)]
+    if several:
         handles.append(Line2D([], [], color=style.BLUE, alpha=0.3, lw=4, label="± sd of runs"))
     handles += [Line2D([], [], color=style.INK, lw=0.8, label="chance"), Patch(color=style.PALE, label=_band_words(metrics))]
     if "accuracy" in metrics and most > 0.5:

@@ -22,7 +22,7 @@ _OTHERS = "#BFC3C9"
 
 @style.styled
 def draw_emotion_effects(table: pd.DataFrame, source: str, metric: str = "auc") -> Figure:
-    """A panel a model of `emotion.report.effect_table`: the metric at every effect with its 95 % interval over people.
+    """A panel a model of `emotion.report.effect_table`: the metric at every effect, with its 95 % interval.
 
     Filled marks: p < 0.05 by exchanged results, after Holm's correction over the models of that effect. Grey: the other models.
     Models without a finished run have no panel. Raises ValueError for a metric without a test, or where nothing is finished.
@@ -55,7 +55,7 @@ def draw_emotion_effects(table: pd.DataFrame, source: str, metric: str = "auc") 
         ax.set_visible(False)
     handles = [
         Line2D([], [], color=style.BLUE, marker="o", ms=4.5, label="the model; filled: p < 0.05 (Holm)"),
-        Patch(color=style.BLUE, alpha=0.2, label="95 % over people"),
+        Patch(color=style.BLUE, alpha=0.2, label=f"95 % over people{' and runs' * bool((done['runs'] > 1).any())}"),
         Line2D([], [], color=_OTHERS, lw=0.7, label="the other models"), Line2D([], [], color=style.INK, lw=0.8, label="chance"),
     ]  # fmt: skip
     fig.legend(handles=handles, loc="outside upper left", ncols=4, columnspacing=1.4)
