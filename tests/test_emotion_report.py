@@ -150,3 +150,13 @@ def test_a_page_without_any_probe_can_be_drawn(stored, tmp_path):
     fig = draw_privacy(pd.DataFrame(), {"face": {"subjects": subjects}}, "toy people", ("face", "context"))
     assert words(fig).count("missing") == 2 and "optimistic" not in words(fig)
     assert save_figure(fig, "privacy", tmp_path, {"source": "toy people"})
+
+
+@pytest.mark.parametrize(("sources", "said"), [
+    (["a folder quick_0, 137 points"], "a folder quick_0, 137 points"),
+    (["a folder quick_0, 137 points", "a folder quick_0.5, 137 points", "a folder quick_4, 137 points"], "a folder quick_0/0.5/4, 137 points"),
+    (["a folder quick_0, b", "a folder quick_0.5, b"], "a folder quick_0/0.5, b"),
+    (["toy", "toy"], "toy"),
+])  # fmt: skip
+def test_one_line_names_all_data(sources, said):
+    assert report.one_source(sources) == said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -223,6 +224,14 @@ def stored_probes(runs: Mapping[str, Sequence[Run]]) -> tuple[pd.DataFrame, dict
     return pd.DataFrame(rows.values()), {name: command for name, command in asked.items() if name not in rows}
 
 
+def one_source(sources: Sequence[str]) -> str:
+    """Lines that name data of several simulations as one, where they differ: `folder quick_emotion_0/2, 137 points`."""
+    start = os.path.commonprefix(sources).rstrip("0123456789.")  # a number is named whole
+    end = os.path.commonprefix([source[len(start) :][::-1] for source in sources])[::-1]
+    parts = dict.fromkeys(source[len(start) : len(source) - len(end)] for source in sources)
+    return start + "/".join(parts) + end
+
+
 def telling_videos(scores: pd.DataFrame) -> list[str]:
     """The won and the lost test video answered most surely and rightly, or least wrongly; the extremes of unknown results."""
     test, chosen = scores[scores["split"] == "test"], []
@@ -255,7 +264,8 @@ def write_report(
         for effect in table["effect"].unique().tolist()
     }
     sources = provenance(runs)
-    titled = sources | {"title": "Win or lose, cross-validated by person", "run_ids": sum(ids.values(), [])}
+    of_all = one_source([provenance(emotion_runs(replace(config, emotion_effect=e)))["source"] for e in ids if ids[e]])
+    titled = sources | {"title": "Win or lose, cross-validated by person", "run_ids": sum(ids.values(), []), "source": of_all}
     simulated = config.data == "simulator"
     legend = f"{LEGEND} {EFFECT_LEGEND * simulated} {table.attrs['note']}".replace("\n", " ").replace("  ", " ")
     written += write_table(table, "table_emotion", titled, str(folder), readable_emotion(table), legend)
@@ -263,7 +273,7 @@ def write_report(
         told = {**titled, "title": "InterFusion less each other model, on the same videos"}
         written += write_table(pairs, "table_emotion_pairs", told, str(folder), pairs, PAIR_LEGEND)
     if simulated and (table["runs"] > 0).any() and table["effect"].nunique() > 1:
-        drawn = figures.draw_emotion_effects(table, sources["source"])
+        drawn = figures.draw_emotion_effects(table, of_all)
         written += figures.save_figure(drawn, "emotion_effects", folder, titled)
     results = {
         model.replace("_", " "): evaluate_emotion([part_of(run) for run in found]) | encoder_facts_of(found)
