@@ -145,7 +145,7 @@ def _label(model: str) -> str:
 
 
 def _legend(fig: Figure, handles: list[Artist], majority: float | None, over: str = "people") -> None:
-    handles += [Patch(color=style.GREY, alpha=0.3, lw=0, label=f"95 % over {over}"), Patch(color=_TRAINED, label="trained value")]
+    handles += [Patch(color=style.GREY, alpha=0.3, lw=0, label=f"95 %, {over}"), Patch(color=_TRAINED, label="trained value")]
     if majority is not None:
-        handles.append(Line2D([], [], color=style.GREY, lw=0.9, ls=":", label="top-1 of the commonest class"))
+        handles.append(Line2D([], [], color=style.GREY, lw=0.9, ls=":", label="commonest class"))
     fig.legend(handles=handles, loc="outside upper left", ncols=7, columnspacing=1.1, handlelength=1.6)
