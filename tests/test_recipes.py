@@ -61,7 +61,7 @@ def test_one_person_tells_nothing_and_one_run_is_refused():
 
 
 def test_the_interval_of_one_model_covers_other_seeds_and_other_people():
-    """The true mean is that of endless seeds and people; people alone would cover it in little more than half of the studies."""
+    """The true mean is that of endless seeds and people; people alone cover it in about half of the studies."""
     rng = np.random.default_rng(4)
     truth = np.mean([s.mean_metric(model(rng, people=300, seeds=20), "auc") for _ in range(40)])
     held = np.zeros(2)
@@ -69,7 +69,7 @@ def test_the_interval_of_one_model_covers_other_seeds_and_other_people():
         answers = model(rng)
         for i, (value, low, high) in enumerate((recipe_interval(answers), s.subject_interval(answers, "auc"))):
             held[i] += low <= truth <= high
-    assert held[0] / 80 >= 0.88 and held[1] < held[0]
+    assert held[0] / 80 >= 0.88 and held[1] / 80 <= 0.7
 
 
 def test_one_run_has_the_interval_over_people_and_several_never_a_shorter_one():

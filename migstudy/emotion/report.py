@@ -272,7 +272,7 @@ def write_report(
     if len(pairs := pair_table(config, list(ids))):
         told = {**titled, "title": "InterFusion less each other model, on the same videos"}
         written += write_table(pairs, "table_emotion_pairs", told, str(folder), pairs, PAIR_LEGEND)
-    if simulated and (table["runs"] > 0).any() and table["effect"].nunique() > 1:
+    if simulated and table["effect"].nunique() > 1:
         drawn = figures.draw_emotion_effects(table, of_all)
         written += figures.save_figure(drawn, "emotion_effects", folder, titled)
     results = {

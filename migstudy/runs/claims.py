@@ -5,8 +5,8 @@
 
 A claim is made by exclusive creation, which is atomic on shared file systems too, those without locks among them; no server.
 What many may want to make in the cache is claimed in the same way. Ages are told by the file system's clock, since machines'
-clocks differ. On the holder's own machine a dead process is noticed at once, elsewhere
-when its heartbeat is `stale_after()` seconds old.
+clocks differ. On the holder's own machine a dead process is noticed at once, elsewhere when its heartbeat is `stale_after()`
+seconds old.
 """
 
 from __future__ import annotations
